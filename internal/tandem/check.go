@@ -9,7 +9,7 @@ import (
 
 // Validate, Refs and Claims of each kind. A check that needs another object is the store's.
 
-// Kind returns KindZone; so do its namesakes below for their kinds.
+// Kind returns the constant of the same name; so do its namesakes below.
 func (*Zone) Kind() Kind    { return KindZone }
 func (*Cluster) Kind() Kind { return KindCluster }
 func (*Node) Kind() Kind    { return KindNode }
