@@ -9,31 +9,53 @@ import (
 
 // Validate, Refs and Claims of each kind. A check that needs another object is the store's.
 
-// Kind returns the constant of the same name; so do its namesakes below.
-func (*Zone) Kind() Kind    { return KindZone }
-func (*Cluster) Kind() Kind { return KindCluster }
-func (*Node) Kind() Kind    { return KindNode }
-func (*Edge) Kind() Kind    { return KindEdge }
-func (*Group) Kind() Kind   { return KindGroup }
-func (*Account) Kind() Kind { return KindAccount }
-func (*Peer) Kind() Kind    { return KindPeer }
-func (*User) Kind() Kind    { return KindUser }
-func (*Device) Kind() Kind  { return KindDevice }
-func (*Permit) Kind() Kind  { return KindPermit }
-func (*Key) Kind() Kind     { return KindKey }
+// Kind returns KindZone.
+func (*Zone) Kind() Kind { return KindZone }
 
-// Owner returns the account that the object belongs to, "" for global objects.
-func (*Zone) Owner() string      { return "" }
-func (*Cluster) Owner() string   { return "" }
-func (*Node) Owner() string      { return "" }
-func (*Edge) Owner() string      { return "" }
-func (*Group) Owner() string     { return "" }
+// Kind returns KindCluster.
+func (*Cluster) Kind() Kind { return KindCluster }
+
+// Kind returns KindNode.
+func (*Node) Kind() Kind { return KindNode }
+
+// Kind returns KindEdge.
+func (*Edge) Kind() Kind { return KindEdge }
+
+// Kind returns KindGroup.
+func (*Group) Kind() Kind { return KindGroup }
+
+// Kind returns KindAccount.
+func (*Account) Kind() Kind { return KindAccount }
+
+// Kind returns KindPeer.
+func (*Peer) Kind() Kind { return KindPeer }
+
+// Kind returns KindUser.
+func (*User) Kind() Kind { return KindUser }
+
+// Kind returns KindDevice.
+func (*Device) Kind() Kind { return KindDevice }
+
+// Kind returns KindPermit.
+func (*Permit) Kind() Kind { return KindPermit }
+
+// Kind returns KindKey.
+func (*Key) Kind() Kind { return KindKey }
+
+// Owner returns the account itself.
 func (a *Account) Owner() string { return a.ID }
-func (p *Peer) Owner() string    { return p.Account }
-func (u *User) Owner() string    { return u.Account }
-func (d *Device) Owner() string  { return d.Account }
-func (p *Permit) Owner() string  { return p.Account }
-func (*Key) Owner() string       { return "" }
+
+// Owner returns the account of a trunk; other peers are global.
+func (p *Peer) Owner() string { return p.Account }
+
+// Owner returns the user's account.
+func (u *User) Owner() string { return u.Account }
+
+// Owner returns the device's account.
+func (d *Device) Owner() string { return d.Account }
+
+// Owner returns the account of the permit's device.
+func (p *Permit) Owner() string { return p.Account }
 
 // Validate reports the faults of a zone.
 func (z *Zone) Validate() error {
@@ -84,19 +106,12 @@ func (z *Zone) Refs() []Ref {
 	return appendRefs(refs, "edges", KindEdge, z.Edges)
 }
 
-// Claims of a zone: none.
-func (*Zone) Claims() []Claim { return nil }
-
 // Validate reports the faults of a cluster.
 func (c *Cluster) Validate() error {
 	var e FieldErrors
 	checkID(&e, c.ID)
 	return e.err()
 }
-
-// Refs of a cluster: none. Claims: none.
-func (*Cluster) Refs() []Ref     { return nil }
-func (*Cluster) Claims() []Claim { return nil }
 
 // Validate reports the faults of a node.
 func (n *Node) Validate() error {
@@ -118,8 +133,7 @@ func (n *Node) Validate() error {
 }
 
 // Refs of a node: its cluster.
-func (n *Node) Refs() []Ref   { return []Ref{{"cluster", KindCluster, n.Cluster}} }
-func (*Node) Claims() []Claim { return nil }
+func (n *Node) Refs() []Ref { return []Ref{{"cluster", KindCluster, n.Cluster}} }
 
 // Validate reports the faults of an edge.
 func (x *Edge) Validate() error {
@@ -128,10 +142,6 @@ func (x *Edge) Validate() error {
 	checkHost(&e, x.Addresses, x.Ports)
 	return e.err()
 }
-
-// Refs of an edge: none. Claims: none.
-func (*Edge) Refs() []Ref     { return nil }
-func (*Edge) Claims() []Claim { return nil }
 
 // Validate reports the faults of a group.
 func (g *Group) Validate() error {
@@ -144,8 +154,7 @@ func (g *Group) Validate() error {
 }
 
 // Refs of a group: its cluster.
-func (g *Group) Refs() []Ref   { return []Ref{{"cluster", KindCluster, g.Cluster}} }
-func (*Group) Claims() []Claim { return nil }
+func (g *Group) Refs() []Ref { return []Ref{{"cluster", KindCluster, g.Cluster}} }
 
 // Validate reports the faults of an account.
 func (a *Account) Validate() error {
@@ -322,9 +331,6 @@ func (p *Peer) Refs() []Ref {
 	return refs
 }
 
-// Claims of a peer: none.
-func (*Peer) Claims() []Claim { return nil }
-
 // Validate reports the faults of a user.
 func (u *User) Validate() error {
 	var e FieldErrors
@@ -394,13 +400,14 @@ func (d *Device) Claims() []Claim {
 	return claims
 }
 
-// Validate, Refs and Claims of the product's own objects: they are made by code, not by people.
+// Validate finds no fault: permits are made by the product, not by people.
 func (p *Permit) Validate() error { return nil }
-func (p *Permit) Refs() []Ref     { return []Ref{{"device", KindDevice, p.Device}} }
-func (*Permit) Claims() []Claim   { return nil }
-func (*Key) Validate() error      { return nil }
-func (*Key) Refs() []Ref          { return nil }
-func (*Key) Claims() []Claim      { return nil }
+
+// Refs of a permit: its device.
+func (p *Permit) Refs() []Ref { return []Ref{{"device", KindDevice, p.Device}} }
+
+// Validate finds no fault: keys are made by the product, not by people.
+func (*Key) Validate() error { return nil }
 
 func appendRefs(refs []Ref, field string, k Kind, ids []string) []Ref {
 	for i, id := range ids {

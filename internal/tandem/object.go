@@ -99,6 +99,15 @@ type Object interface {
 // Header returns h itself; it lets every object that embeds Head satisfy Object.
 func (h *Head) Header() *Head { return h }
 
+// Owner returns "": an object is global unless its kind says otherwise.
+func (h *Head) Owner() string { return "" }
+
+// Refs returns nil: an object refers to nothing unless its kind says otherwise.
+func (h *Head) Refs() []Ref { return nil }
+
+// Claims returns nil: an object claims no name unless its kind says otherwise.
+func (h *Head) Claims() []Claim { return nil }
+
 // Ref points from a field of one object to another object.
 type Ref struct {
 	Field string
