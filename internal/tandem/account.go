@@ -157,7 +157,8 @@ type HA1 struct {
 }
 
 // Permit lets a device fetch its configuration once. Its id is the hex SHA-256 of the token in the
-// secret URL; the token itself is never kept.
+// secret URL; the token itself is never kept. It is no reference: a device may go while a permit for
+// it is open, which then opens nothing.
 type Permit struct {
 	Head
 	Account string    `json:"account" cbor:"2,keyasint"`

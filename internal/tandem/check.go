@@ -402,8 +402,5 @@ func (d *Device) Claims() []Claim {
 // Validate finds no fault: permits are made by the product, not by people.
 func (p *Permit) Validate() error { return nil }
 
-// Refs of a permit: its device.
-func (p *Permit) Refs() []Ref { return []Ref{{"device", KindDevice, p.Device}} }
-
 // Validate finds no fault: keys are made by the product, not by people.
 func (*Key) Validate() error { return nil }
