@@ -1,0 +1,236 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+
+	"tandem/internal/tandem"
+)
+
+// endpoint is one SIP user agent at one address, over UDP and TCP: sipgo's transports and
+// transactions, with everything they start accounted for. Nodes and phones are built on it.
+type endpoint struct {
+	ua     *sipgo.UserAgent
+	client *sipgo.Client
+	udp    net.PacketConn
+	tcp    net.Listener
+	addr   netip.AddrPort
+	log    *slog.Logger
+
+	mu      sync.Mutex // guards closing, and that work is not added to once it is set
+	closing bool
+	work    sync.WaitGroup
+}
+
+// handler answers one request; it may block until the transaction has its final response.
+type handler func(ctx context.Context, req *sip.Request, tx sip.ServerTransaction)
+
+// listenTries is how many ports are tried until one is free for both UDP and TCP.
+const listenTries = 20
+
+// listen binds addr for UDP and TCP alike; port 0 finds one that is free for both.
+func listen(addr netip.AddrPort, name string, log *slog.Logger) (*endpoint, error) {
+	udp, tcp, err := listenBoth(addr)
+	if err != nil {
+		return nil, err
+	}
+	log = log.With("sip", name)
+	quiet := slog.New(demoted{log.Handler()})
+	ua, err := sipgo.NewUA(
+		sipgo.WithUserAgent(name),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerLogger(quiet),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
+		),
+	)
+	if err != nil {
+		return nil, err
+	}
+	client, err := sipgo.NewClient(ua, sipgo.WithClientLogger(quiet))
+	if err != nil {
+		return nil, err
+	}
+	e := &endpoint{ua: ua, client: client, udp: udp, tcp: tcp, log: log}
+	e.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	// A request may leave before the reader has filed the socket; sipgo would bind a second one.
+	ua.TransportLayer().Pool("udp").Add(e.addr.String(),
+		&sip.UDPConnection{PacketConn: udp, PacketAddr: e.addr.String(), Listener: true})
+	return e, nil
+}
+
+func listenBoth(addr netip.AddrPort) (net.PacketConn, net.Listener, error) {
+	for try := 1; ; try++ {
+		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		if err != nil {
+			return nil, nil, err
+		}
+		bound := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(bound))
+		if err == nil {
+			return udp, tcp, nil
+		}
+		udp.Close()
+		if addr.Port() != 0 || try == listenTries {
+			return nil, nil, err
+		}
+	}
+}
+
+// run hands requests to h until ctx ends, then closes the sockets, ends what is under way and
+// waits for it.
+func (e *endpoint) run(ctx context.Context, h handler) error {
+	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { e.take(ctx, h, req, tx) })
+	served := make(chan error, 2)
+	go func() { served <- server.ServeUDP(e.udp) }()
+	go func() { served <- server.ServeTCP(e.tcp) }()
+	var failure error
+	left := 2
+	select {
+	case <-ctx.Done():
+	case failure = <-served:
+		left--
+		failure = fmt.Errorf("%s stopped listening: %w", e.addr, errors.Join(failure, net.ErrClosed))
+	}
+	e.close()
+	for ; left > 0; left-- {
+		<-served
+	}
+	e.work.Wait()
+	return failure
+}
+
+// close ends sockets, connections and transactions. Also for an endpoint that never ran.
+func (e *endpoint) close() {
+	e.mu.Lock()
+	e.closing = true
+	e.mu.Unlock()
+	e.udp.Close()
+	e.tcp.Close()
+	e.ua.Close()
+}
+
+// begin counts one piece of work that run waits for; false when it is too late for it.
+func (e *endpoint) begin() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closing {
+		e.work.Add(1)
+	}
+	return !e.closing
+}
+
+// take is the one door for requests: it refuses those that lack what every handler reads, and
+// keeps a programmer's mistake from ending the process.
+func (e *endpoint) take(ctx context.Context, h handler, req *sip.Request, tx sip.ServerTransaction) {
+	if !e.begin() {
+		return
+	}
+	defer e.work.Done()
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("request handler panicked", "method", string(req.Method), "panic", p)
+		}
+	}()
+	if req.From() == nil || req.To() == nil || req.CallID() == nil || req.CSeq() == nil || req.Via() == nil {
+		if !req.IsAck() {
+			tx.Respond(sip.NewResponseFromRequest(req, 400, "Bad Request", nil))
+		}
+		return
+	}
+	h(ctx, req, tx)
+}
+
+// start opens a client transaction for req towards one place. The Via is made anew each time.
+func (e *endpoint) start(ctx context.Context, req *sip.Request, to tandem.Target) (sip.ClientTransaction, error) {
+	e.address(req, to)
+	return e.client.TransactionRequest(ctx, req, asItIs)
+}
+
+// write sends req outside any transaction: an ACK to a 2xx (RFC 3261 section 13.2.2.4).
+func (e *endpoint) write(req *sip.Request, to tandem.Target) error {
+	e.address(req, to)
+	return e.client.WriteRequest(req, asItIs)
+}
+
+func asItIs(*sipgo.Client, *sip.Request) error { return nil }
+
+// address gives req its Via and its way out. Over TCP a connection to the place is reused, else
+// one is dialled from this endpoint's own IP address, by which peers are known.
+func (e *endpoint) address(req *sip.Request, to tandem.Target) {
+	transport := strings.ToUpper(to.Transport.String())
+	via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: transport,
+		Host: e.addr.Addr().String(), Port: int(e.addr.Port())}
+	via.Params.Add("branch", sip.GenerateBranchN(16))
+	via.Params.Add("rport", "")
+	for req.RemoveHeader("Via") {
+	}
+	req.PrependHeader(via)
+	req.SetTransport(transport)
+	req.SetDestination(to.Addr.String())
+	req.Laddr = sip.Addr{IP: e.addr.Addr().AsSlice()}
+	if to.Transport == tandem.UDP {
+		req.Laddr.Port = int(e.addr.Port())
+	}
+}
+
+// ask sends a request that is no INVITE and returns its final response.
+func (e *endpoint) ask(ctx context.Context, req *sip.Request, to tandem.Target) (*sip.Response, error) {
+	tx, err := e.start(ctx, req, to)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Terminate()
+	for {
+		select {
+		case res := <-tx.Responses():
+			if !res.IsProvisional() {
+				return res, nil
+			}
+		case <-tx.Done():
+			return nil, tx.Err()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// contact returns the URI at which this endpoint is reached.
+func (e *endpoint) contact(user string, transport tandem.Transport) sip.Uri {
+	u := sip.Uri{Scheme: "sip", User: user, Host: e.addr.Addr().String(), Port: int(e.addr.Port())}
+	if transport != tandem.UDP {
+		u.UriParams.Add("transport", transport.String())
+	}
+	return u
+}
+
+// demoted passes a library's log on at level Debug: what it calls an error is for a peer in a lab
+// often the thing that is being tried out.
+type demoted struct{ slog.Handler }
+
+func (d demoted) Enabled(ctx context.Context, _ slog.Level) bool {
+	return d.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+func (d demoted) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return d.Handler.Handle(ctx, r)
+}
+
+func (d demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return demoted{d.Handler.WithAttrs(attrs)}
+}
+func (d demoted) WithGroup(name string) slog.Handler { return demoted{d.Handler.WithGroup(name)} }
