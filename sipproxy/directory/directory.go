@@ -1,113 +1,147 @@
 package directory
 
 import (
-	"net/netip"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
 
 	"tandem/internal/tandem"
 )
 
 // Directory is the read model. The zero value is not usable; call New.
-type Directory struct{}
+type Directory struct {
+	seed maphash.Seed
+
+	accounts *table[accountCell] // by the Hash of the id
+	names    *table[accountCell] // by inbound name
+	numbers  *table[accountCell] // by packed number
+	profiles map[string]*Profile // by content; the writer's
+
+	devices   *table[Device]   // by account and user name
+	deviceIDs *table[Device]   // by id
+	users     *table[userCell] // by id; also of users that only a device has named so far
+	addresses *table[userCell] // by account and extension
+	lines     *table[userCell] // by packed number
+
+	peers    *table[peerRecord] // by id
+	networks *table[network]    // by listener and prefix
+	lengths  lengths
+
+	nodes     *table[tandem.Node] // by the Hash of the id
+	nodeHosts *table[host[tandem.Node]]
+	edges     *table[tandem.Edge]
+	edgeHosts *table[host[tandem.Edge]]
+	groups    *table[tandem.Group]
+	zones     *table[tandem.Zone]
+}
 
 // New returns an empty directory.
-func New() *Directory { return &Directory{} }
+func New() *Directory {
+	return &Directory{
+		seed:      maphash.MakeSeed(),
+		accounts:  newTable[accountCell](),
+		names:     newTable[accountCell](),
+		numbers:   newTable[accountCell](),
+		profiles:  make(map[string]*Profile),
+		devices:   newTable[Device](),
+		deviceIDs: newTable[Device](),
+		users:     newTable[userCell](),
+		addresses: newTable[userCell](),
+		lines:     newTable[userCell](),
+		peers:     newTable[peerRecord](),
+		networks:  newTable[network](),
+		nodes:     newTable[tandem.Node](),
+		nodeHosts: newTable[host[tandem.Node]](),
+		edges:     newTable[tandem.Edge](),
+		edgeHosts: newTable[host[tandem.Edge]](),
+		groups:    newTable[tandem.Group](),
+		zones:     newTable[tandem.Zone](),
+	}
+}
 
-// Apply takes committed changes. Only one goroutine may call it.
-func (d *Directory) Apply(changes []tandem.Change) {}
+// Apply takes committed changes; kinds that the proxy does not need are passed over. Only one
+// goroutine may call it.
+func (d *Directory) Apply(changes []tandem.Change) {
+	for _, c := range changes {
+		switch c.Kind {
+		case tandem.KindAccount:
+			d.setAccount(c.ID, as[tandem.Account](c))
+		case tandem.KindDevice:
+			d.setDevice(c.ID, as[tandem.Device](c))
+		case tandem.KindUser:
+			d.setUser(c.ID, as[tandem.User](c))
+		case tandem.KindPeer:
+			d.setPeer(c.ID, as[tandem.Peer](c))
+		case tandem.KindNode:
+			d.setNode(c.ID, as[tandem.Node](c))
+		case tandem.KindEdge:
+			d.setEdge(c.ID, as[tandem.Edge](c))
+		case tandem.KindGroup:
+			d.groups.replace(d.hash(c.ID, ""), d.Group(c.ID), as[tandem.Group](c))
+		case tandem.KindZone:
+			d.zones.replace(d.hash(c.ID, ""), d.zone(c.ID), as[tandem.Zone](c))
+		}
+	}
+}
+
+// as returns a change's object as what its kind says it is, nil for a deletion.
+func as[T any](c tandem.Change) *T {
+	if c.Object == nil {
+		return nil
+	}
+	return any(c.Object).(*T)
+}
+
+// Counts says how many objects of each kind the directory holds.
+func (d *Directory) Counts() map[tandem.Kind]int {
+	return map[tandem.Kind]int{
+		tandem.KindAccount: int(d.accounts.live.Load()),
+		tandem.KindDevice:  int(d.deviceIDs.live.Load()),
+		tandem.KindUser:    int(d.users.live.Load()),
+		tandem.KindPeer:    int(d.peers.live.Load()),
+		tandem.KindNode:    int(d.nodes.live.Load()),
+		tandem.KindEdge:    int(d.edges.live.Load()),
+		tandem.KindGroup:   int(d.groups.live.Load()),
+		tandem.KindZone:    int(d.zones.live.Load()),
+	}
+}
 
 // Hash names an account or a node in 96 bits, the same on every appliance: the beginning of the
-// SHA-256 of its id. It is what a Record-Route token carries.
+// SHA-256 of its id. It is what a Record-Route token carries. Ten million accounts share a hash
+// with probability 10^-15, and to find two ids that do takes 2^48 tries and an operator's rights.
 type Hash [12]byte
 
 // HashOf returns the hash of an id.
-func HashOf(id string) Hash { return Hash{} }
-
-// Account is what the proxy knows of an account. It is immutable.
-type Account struct {
-	ID    string
-	Realm string
-	Group string
-	Hash  Hash
-	*Profile
+func HashOf(id string) Hash {
+	sum := sha256.Sum256([]byte(id))
+	return Hash(sum[:12])
 }
 
-// Profile is what accounts have in common; many share one.
-type Profile struct {
-	Zone      string
-	Registrar tandem.RegistrarMode     // never empty
-	Digest    []tandem.DigestAlgorithm // what is offered, in order; never empty
-	Routes    map[tandem.RequestType][]string
-	Rules     []tandem.Rule
-	Emergency []tandem.EmergencyNumber // never empty
-	Edges     []string                 // the account's own or its zone's
+// index is a Hash as tables take it.
+func (h Hash) index() uint64 { return binary.BigEndian.Uint64(h[:8]) }
+
+// hash makes a table's hash of one or two strings.
+func (d *Directory) hash(a, b string) uint64 {
+	if b == "" {
+		return maphash.String(d.seed, a)
+	}
+	return maphash.String(d.seed, a) ^ bits.RotateLeft64(maphash.String(d.seed, b), 1)
 }
-
-// Route returns the forwarding names for requests of type t, in the order to try.
-func (a *Account) Route(t tandem.RequestType, serviceZone string) []string { return nil }
-
-// Device is what the proxy knows of a device. It is immutable.
-type Device struct {
-	ID       string
-	Account  string
-	User     string // id of the user it rings for, "" for none
-	Username string
-}
-
-// AppendHA1 appends the device's digest hash for algorithm a in lower-case hex; nothing when it
-// has none.
-func (d *Device) AppendHA1(dst []byte, a tandem.DigestAlgorithm) []byte { return dst }
-
-// Account returns the account with this id, nil when there is none.
-func (d *Directory) Account(id string) *Account { return nil }
-
-// AccountByHash returns the account whose id has this hash, nil when there is none.
-func (d *Directory) AccountByHash(h Hash) *Account { return nil }
-
-// AccountByHost returns the account whose inbound name is host, and the role of the label that
-// named it. Case and a trailing dot do not matter. Retired labels name nobody.
-func (d *Directory) AccountByHost(host string) (*Account, tandem.LabelRole) { return nil, "" }
-
-// AccountByNumber returns the account that holds an E.164 number (with +), nil when none does.
-func (d *Directory) AccountByNumber(number string) *Account { return nil }
-
-// AccountByCarrier returns the account that calls from carrier p to an E.164 number are for.
-func (d *Directory) AccountByCarrier(p *tandem.Peer, number string) *Account { return nil }
-
-// ServiceZone returns the zone in which the forwarding names of zone's accounts lie.
-func (d *Directory) ServiceZone(zone string) string { return "" }
-
-// Device returns the device with this user name within an account, nil when there is none.
-func (d *Directory) Device(account, username string) *Device { return nil }
-
-// DeviceByID returns the device with this id, nil when there is none.
-func (d *Directory) DeviceByID(id string) *Device { return nil }
-
-// Ring returns the devices that a call to a user part within an account rings: the device of that
-// user name, else the devices of the user with that extension or number.
-func (d *Directory) Ring(account, user string) []*Device { return nil }
-
-// UserNumbers returns the E.164 numbers of a user, nil when there is none.
-func (d *Directory) UserNumbers(user string) []string { return nil }
-
-// Peer returns the peer that requests from source on a listener come from, nil when they come
-// from none: the longest network first, and within it a peer that lists the port first.
-func (d *Directory) Peer(listener string, source netip.AddrPort) *tandem.Peer { return nil }
-
-// Node returns the node with this id, nil when there is none.
-func (d *Directory) Node(id string) *tandem.Node { return nil }
-
-// NodeByHash returns the node whose id has this hash, nil when there is none.
-func (d *Directory) NodeByHash(h Hash) *tandem.Node { return nil }
-
-// NodeAt returns the node at an address: the one with that port, else the only one there is.
-func (d *Directory) NodeAt(addr netip.AddrPort) *tandem.Node { return nil }
 
 // Group returns the group with this id, nil when there is none.
-func (d *Directory) Group(id string) *tandem.Group { return nil }
+func (d *Directory) Group(id string) *tandem.Group {
+	return d.groups.get(d.hash(id, ""), func(g *tandem.Group) bool { return g.ID == id })
+}
 
-// IsOurs reports whether host is a name in a zone of ours (role accounts or service), or an
-// address of one of our edges.
-func (d *Directory) IsOurs(host string) bool { return false }
+func (d *Directory) zone(id string) *tandem.Zone {
+	return d.zones.get(d.hash(id, ""), func(z *tandem.Zone) bool { return z.ID == id })
+}
 
-// Counts says how many objects of each kind the directory holds.
-func (d *Directory) Counts() map[tandem.Kind]int { return nil }
+// ServiceZone returns the zone in which the forwarding names of zone's accounts lie.
+func (d *Directory) ServiceZone(zone string) string {
+	if z := d.zone(zone); z != nil {
+		return z.ServiceZone
+	}
+	return ""
+}
