@@ -35,7 +35,7 @@ var rooms = map[string]room{
 	"internal/logship": {vocabulary, ""},
 	"internal/control": {vocabulary, "go.yaml.in/yaml/v3 golang.org/x/sys"},
 	"internal/shell":   {vocabulary + " internal/control", ""},
-	"internal/lab":     {vocabulary + " internal/control", "github.com/emiago/sipgo"},
+	"internal/lab":     {vocabulary + " internal/control", "github.com/emiago/sipgo golang.org/x/net"},
 	"internal/node":    {"rooms", "github.com/prometheus/client_golang go.yaml.in/yaml/v3"},
 	"cmd/tandem":       {vocabulary + " internal/control internal/node internal/lab", "github.com/spf13/cobra go.yaml.in/yaml/v3 golang.org/x/term"},
 	"tests":            {vocabulary + " internal/control internal/node", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},

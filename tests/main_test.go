@@ -18,8 +18,8 @@ import (
 // workshop is where this run keeps its binary and its processes' files.
 var workshop = filepath.Join(os.TempDir(), fmt.Sprintf("tandem-tests-%d", os.Getpid()))
 
-// binary builds tandem, once, and returns its path.
-var binary = sync.OnceValues(func() (string, error) {
+// program builds tandem, once, and returns its path.
+var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(workshop, "tandem")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/tandem")
 	build.Dir = ".."

@@ -1,0 +1,128 @@
+package tests
+
+import (
+	"encoding/json"
+	"net"
+	"strings"
+	"testing"
+)
+
+// D10: an HTTP request to the account's name is taken by the edge and forwarded to that account's
+// HTTP feature server.
+func TestD10(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.web(8, "east")
+	s.web(10, "west")
+	ask := func(host string) (string, string) {
+		return s.curl("--resolve", host+":8080:"+s.addr(1), "http://"+host+":8080/calls?x=1")
+	}
+	for host, want := range map[string]string{"alpha.voice.example.net": "east", "bravo.voice.example.net": "west"} {
+		addresses := s.dig(host, "A").data("A")
+		if len(addresses) != 1 || addresses[0] != s.addr(1) {
+			t.Errorf("dig %s A = %q, want the edge %s", host, addresses, s.addr(1))
+		}
+		code, body := ask(host)
+		if code != "200" || !strings.HasPrefix(body, want+" GET "+host) || !strings.HasSuffix(body, "/calls") {
+			t.Errorf("http://%s: %s %q, want 200 from %s with the host as asked", host, code, body, want)
+		}
+	}
+	if code, body := s.curl("-k", "--resolve", "alpha.voice.example.net:8443:"+s.addr(1), "https://alpha.voice.example.net:8443/x"); code != "200" || !strings.HasPrefix(body, "east ") {
+		t.Errorf("https: %s %q, want 200 from east", code, body)
+	}
+	// Twins: the route moves it; an unknown host is misdirected; no server, no guess at another's.
+	s.must("account", "repoint", "1001", "http", "--cluster", "west")
+	if _, body := ask("alpha.voice.example.net"); !strings.HasPrefix(body, "west ") {
+		t.Errorf("repointed: %q, want west", body)
+	}
+	if code, _ := ask("nosuch.voice.example.net"); code != "421" {
+		t.Errorf("unknown account: %s, want 421", code)
+	}
+	s.apply(s.local(`{kind: Node, id: east1, cluster: east, addresses: [NET.8], ports: {udp: 5060}}`))
+	s.apply(s.local(`{kind: Node, id: east2, cluster: east, addresses: [NET.9], ports: {udp: 5060}}`))
+	s.must("account", "repoint", "1001", "http", "--cluster", "east")
+	if code, body := ask("alpha.voice.example.net"); code != "502" && code != "503" {
+		t.Errorf("no HTTP server: %s %q, want 502 or 503", code, body)
+	}
+}
+
+// D3: a device's configuration names exactly its account's inbound name as its server, and no
+// address; its URL works once.
+func TestD3(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	profile := s.profile("phone-a")
+	if profile["server"] != "alpha.voice.example.net" {
+		t.Errorf("server is %v, want exactly alpha.voice.example.net", profile["server"])
+	}
+	text, _ := json.Marshal(profile)
+	for field, value := range profile {
+		if word, ok := value.(string); ok && net.ParseIP(word) != nil {
+			t.Errorf("field %s is an address: %s", field, text)
+		}
+	}
+	if strings.Contains(string(text), s.block) {
+		t.Errorf("the profile holds an address: %s", text)
+	}
+	if profile["username"] != "alice" || profile["password"] != "alice-secret" {
+		t.Errorf("profile %s, want the device's own credentials", text)
+	}
+	// Twin: another account's device names another server.
+	if got := s.profile("phone-c")["server"]; got != "bravo.voice.example.net" {
+		t.Errorf("phone-c's server is %v, want bravo.voice.example.net", got)
+	}
+	url := strings.TrimSpace(s.must("device", "permit", "phone-a"))
+	if code, _ := s.curl("-k", url); code != "200" {
+		t.Errorf("first fetch: %s, want 200", code)
+	}
+	if code, _ := s.curl("-k", url); code != "404" && code != "410" {
+		t.Errorf("second fetch: %s, want it gone", code)
+	}
+	if code, _ := s.curl("-k", url[:len(url)-6]+"aaaaaa"); code != "404" {
+		t.Errorf("a guessed URL: %s, want 404", code)
+	}
+}
+
+// profile fetches a device's configuration by a fresh one-time URL.
+func (s *server) profile(device string) map[string]any {
+	s.t.Helper()
+	url := strings.TrimSpace(s.must("device", "permit", device))
+	if !strings.HasPrefix(url, "https://") {
+		s.t.Fatalf("tandem device permit printed %q, want an https URL", url)
+	}
+	code, body := s.curl("-k", url)
+	profile := make(map[string]any)
+	if err := json.Unmarshal([]byte(body), &profile); code != "200" || err != nil {
+		s.t.Fatalf("%s: %s %q, %v", url, code, body, err)
+	}
+	return profile
+}
+
+// D14: an account moves to another connection point: dig and the next device configuration agree.
+func TestD14(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	if target, _ := s.chain("alpha.voice.example.net", "SIP+D2U"); target != s.addr(1)+":5060" {
+		t.Errorf("before the move: %q, want %s", target, s.addr(1))
+	}
+	s.must("account", "move", "1001", "edge2")
+	target, passed := s.chain("alpha.voice.example.net", "SIP+D2U")
+	if target != s.addr(2)+":5060" {
+		t.Errorf("moved: %q by %q, want %s", target, passed, s.addr(2))
+	}
+	server, _ := s.profile("phone-a")["server"].(string)
+	if again, _ := s.chain(server, "SIP+D2U"); again != target {
+		t.Errorf("the configuration's server %q leads to %q, dig says %q", server, again, target)
+	}
+	// The port moves alike, and the old edge goes on serving those who still use it.
+	s.edit("Edge", "edge2", map[string]any{"ports": map[string]any{"udp": 5066, "tcp": 5066}})
+	if target, _ := s.chain("alpha.voice.example.net", "SIP+D2U"); target != s.addr(2)+":5066" {
+		t.Errorf("another port: %q, want %s:5066", target, s.addr(2))
+	}
+	s.feature(8, "uas_any")
+	s.phone(100, "uac_request", fromAlice("MESSAGE")).succeed()
+	// Twin: the neighbour did not move.
+	if target, _ := s.chain("bravo.voice.example.net", "SIP+D2U"); target != s.addr(1)+":5060" {
+		t.Errorf("account 1002 moved too, to %q", target)
+	}
+}
