@@ -1,10 +1,10 @@
 package httpproxy
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"time"
+
+	"tandem/internal/tandem"
 )
 
 // Config is what the configuration file says about the part. Zero values of limits mean the
@@ -27,15 +27,18 @@ type Config struct {
 // Validate reports a configuration that cannot be meant.
 func (c Config) Validate() error {
 	if !c.Listen.IsValid() && !c.TLS.IsValid() {
-		return errors.New("listen: is missing: set listen, tls or both")
+		return tandem.FieldError{Field: "listen", Reason: "is missing: set listen, tls or both"}
 	}
-	for name, n := range map[string]int64{
-		"maxHeader": int64(c.MaxHeader), "maxBody": c.MaxBody, "maxActive": int64(c.MaxActive),
-		"maxPerAccount": int64(c.MaxPerAccount), "maxConnections": int64(c.MaxConnections),
-		"connectTimeout": int64(c.ConnectTimeout), "responseTimeout": int64(c.ResponseTimeout), "stallTimeout": int64(c.StallTimeout),
+	for _, x := range []struct {
+		field string
+		value int64
+	}{
+		{"maxHeader", int64(c.MaxHeader)}, {"maxBody", c.MaxBody}, {"maxActive", int64(c.MaxActive)},
+		{"maxPerAccount", int64(c.MaxPerAccount)}, {"maxConnections", int64(c.MaxConnections)},
+		{"connectTimeout", int64(c.ConnectTimeout)}, {"responseTimeout", int64(c.ResponseTimeout)}, {"stallTimeout", int64(c.StallTimeout)},
 	} {
-		if n < 0 {
-			return fmt.Errorf("%s: is negative", name)
+		if x.value < 0 {
+			return tandem.FieldError{Field: x.field, Reason: "is negative"}
 		}
 	}
 	return nil

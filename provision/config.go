@@ -1,10 +1,11 @@
 package provision
 
 import (
-	"errors"
 	"net/netip"
 	"strings"
 	"time"
+
+	"tandem/internal/tandem"
 )
 
 // Config is what the configuration file says about the part.
@@ -23,13 +24,13 @@ type Config struct {
 func (c Config) Validate() error {
 	switch {
 	case c.Host == "":
-		return errors.New("host: is missing: the name that devices reach this appliance by")
+		return tandem.FieldError{Field: "host", Reason: "is missing: the name that devices reach this appliance by"}
 	case !isHost(c.Host):
-		return errors.New("host: is not a host name or an address, without port")
+		return tandem.FieldError{Field: "host", Reason: "is not a host name or an address, without port"}
 	case c.Expires < 0 || c.Expires > 0 && c.Expires < time.Minute:
-		return errors.New("expires: is shorter than a minute")
+		return tandem.FieldError{Field: "expires", Reason: "is shorter than a minute"}
 	case c.MaxOpen < 0:
-		return errors.New("maxOpen: is negative")
+		return tandem.FieldError{Field: "maxOpen", Reason: "is negative"}
 	}
 	return nil
 }
