@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
@@ -44,10 +45,14 @@ func listen(addr netip.AddrPort, name string, log *slog.Logger) (*endpoint, erro
 		return nil, err
 	}
 	log = log.With("sip", name)
+	e := &endpoint{udp: udp, tcp: tcp, log: log}
 	quiet := slog.New(demoted{log.Handler()})
 	ua, err := sipgo.NewUA(
 		sipgo.WithUserAgent(name),
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransportLayerOptions(
+			sip.WithTransportLayerLogger(quiet),
+			sip.WithTransportLayerReadFilter(e.read),
+		),
 		sipgo.WithUserAgentTransactionLayerOptions(
 			sip.WithTransactionLayerLogger(quiet),
 			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
@@ -60,7 +65,7 @@ func listen(addr netip.AddrPort, name string, log *slog.Logger) (*endpoint, erro
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{ua: ua, client: client, udp: udp, tcp: tcp, log: log}
+	e.ua, e.client = ua, client
 	e.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
 	// A request may leave before the reader has filed the socket; sipgo would bind a second one.
 	ua.TransportLayer().Pool("udp").Add(e.addr.String(),
@@ -86,13 +91,20 @@ func listenBoth(addr netip.AddrPort) (net.PacketConn, net.Listener, error) {
 	}
 }
 
-// run hands requests to h until ctx ends, then closes the sockets, ends what is under way and
-// waits for it.
+// settle is how long the sockets stay open, deaf, once all is over: sipgo gives each message a
+// goroutine that cannot be waited for, and one that finds its socket closed opens another.
+const settle = 20 * time.Millisecond
+
+// run hands requests to h until ctx ends, then hears no more, ends what is under way, waits for it
+// and closes the sockets.
 func (e *endpoint) run(ctx context.Context, h handler) error {
+	defer e.close()
 	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { e.take(ctx, h, req, tx) })
 	served := make(chan error, 2)
 	go func() { served <- server.ServeUDP(e.udp) }()
@@ -105,19 +117,37 @@ func (e *endpoint) run(ctx context.Context, h handler) error {
 		left--
 		failure = fmt.Errorf("%s stopped listening: %w", e.addr, errors.Join(failure, net.ErrClosed))
 	}
+	cancel()
+	e.shut()
+	e.work.Wait()
+	time.Sleep(settle)
 	e.close()
 	for ; left > 0; left-- {
 		<-served
 	}
-	e.work.Wait()
 	return failure
+}
+
+// read passes on what comes in, until the endpoint is shut.
+func (e *endpoint) read(_ sip.TransportReadProps, data []byte) ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return nil, nil
+	}
+	return data, nil
+}
+
+// shut lets no message and no new work in.
+func (e *endpoint) shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closing = true
 }
 
 // close ends sockets, connections and transactions. Also for an endpoint that never ran.
 func (e *endpoint) close() {
-	e.mu.Lock()
-	e.closing = true
-	e.mu.Unlock()
+	e.shut()
 	e.udp.Close()
 	e.tcp.Close()
 	e.ua.Close()

@@ -54,7 +54,11 @@ func (o *outgoing) final(ctx context.Context, ringing func(*sip.Response)) (*sip
 			return nil, o.tx.Err()
 		case <-stop:
 			stop = nil
-			timer := time.NewTimer(cancelWait)
+			wait := cancelWait
+			if !proceeding {
+				wait = t1 // nobody has heard us yet
+			}
+			timer := time.NewTimer(wait)
 			defer timer.Stop()
 			giveUp = timer.C
 		case <-giveUp:

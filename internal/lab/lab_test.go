@@ -258,7 +258,7 @@ func TestCallsThatEndAtNode(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx := timeout(t)
-			caller, _, node := trio(t, tandem.UDP)
+			caller, called, node := trio(t, tandem.UDP)
 			req, err := caller.newRequest(sip.INVITE, tt.uri)
 			if err != nil {
 				t.Fatal(err)
@@ -276,6 +276,12 @@ func TestCallsThatEndAtNode(t *testing.T) {
 			}
 			if got := node.Dialogs(); got != tt.dialogs {
 				t.Errorf("Dialogs() = %d, want %d", got, tt.dialogs)
+			}
+			if err := s.Hangup(ctx); err != nil {
+				t.Error(err)
+			}
+			if in := called.open(); in != nil {
+				in.Cause()
 			}
 		})
 	}
@@ -311,6 +317,16 @@ func TestHTTPNode(t *testing.T) {
 		t.Errorf("scripted GET = %d, want 503", code)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// open returns a call that is up, nil when there is none.
+func (p *Phone) open() *Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sessions {
+		return s
+	}
+	return nil
 }
 
 // Nothing of sipgo's or ours may run on after Run.
@@ -361,4 +377,9 @@ func stacks() []string {
 		}
 	}
 	return found
+}
+
+func TestMain(m *testing.M) {
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) // sipgo's own, for what it logs past our loggers
+	os.Exit(m.Run())
 }
