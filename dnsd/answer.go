@@ -1,0 +1,69 @@
+package dnsd
+
+import (
+	"github.com/miekg/dns"
+)
+
+// Sizes of answers in octets.
+const (
+	minimumSize  = 512   // RFC 1035 section 4.2.1, without EDNS
+	datagramSize = 1232  // RFC 9715: what passes without fragments nearly everywhere
+	streamSize   = 65535 // TCP
+)
+
+// refuse packs an answer without records.
+func (q *query) refuse(rcode int, out []byte) int {
+	return q.pack(q.message(rcode), out)
+}
+
+// answer packs what the zone said, as much as fits (RFC 2181 section 9): sets are whole or absent,
+// and when one that the client needs is absent, TC is set and it asks again over TCP.
+func (q *query) answer(r *reply, out []byte) int {
+	msg := q.message(r.rcode)
+	msg.Authoritative = r.authoritative
+	msg.Answer, msg.Ns = flatten(r.answer), flatten(r.authority)
+	options := msg.Extra
+	for kept := len(r.extra); ; kept-- {
+		msg.Extra = append(flatten(r.extra[:kept]), options...)
+		msg.Truncated = kept < r.required
+		if n := q.pack(msg, out); n > 0 {
+			return n
+		}
+		if kept == 0 {
+			break
+		}
+	}
+	msg.Truncated, msg.Answer, msg.Ns, msg.Extra = true, nil, nil, options
+	return q.pack(msg, out)
+}
+
+func flatten(sets []rrset) []dns.RR {
+	var all []dns.RR
+	for _, s := range sets {
+		all = append(all, s...)
+	}
+	return all
+}
+
+// message returns the beginning of an answer: header, question as asked, and OPT if there was one.
+func (q *query) message(rcode int) *dns.Msg {
+	msg := new(dns.Msg)
+	msg.Id, msg.Response, msg.Opcode, msg.RecursionDesired = q.id, true, q.opcode, q.recurse
+	msg.Rcode, msg.Compress = rcode, true
+	if q.question.Name != "" {
+		msg.Question = []dns.Question{q.question}
+	}
+	if q.edns {
+		msg.SetEdns0(datagramSize, q.dnssecOK)
+	}
+	return msg
+}
+
+// pack writes msg into out and returns its length, 0 when it is over the limit.
+func (q *query) pack(msg *dns.Msg, out []byte) int {
+	b, err := msg.PackBuffer(out)
+	if err != nil || len(b) > q.limit || len(b) > len(out) {
+		return 0
+	}
+	return copy(out, b)
+}

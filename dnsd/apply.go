@@ -1,0 +1,342 @@
+package dnsd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"tandem/internal/tandem"
+)
+
+// writer keeps a model up to date. It remembers what objects refer to by number; only Apply's
+// goroutine uses it.
+type writer struct {
+	*model
+	log *slog.Logger
+
+	zoneNumbers, groupNumbers, clusterNumbers numbering
+	edgeNumbers, nodeNumbers                  numbering
+	serials                                   map[uint32]*atomic.Uint32
+	floor                                     uint32              // serials never start below it
+	members                                   map[uint32][]uint32 // cluster number → node numbers
+	clusterOfNode                             map[uint32]uint32
+
+	profileNumbers map[string]uint32 // by content
+	profileUses    map[uint32]*profileUse
+	nextProfile    uint32
+}
+
+// profileUse counts the accounts that share a profile.
+type profileUse struct {
+	content string
+	count   int
+}
+
+func newWriter(m *model, log *slog.Logger) *writer {
+	return &writer{
+		model: m, log: log,
+		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
+		edgeNumbers: numbering{}, nodeNumbers: numbering{},
+		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
+		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
+	}
+}
+
+// apply takes one change into the model. What it changes is visible to readers at once.
+func (w *writer) apply(c tandem.Change) {
+	revision := uint32(c.Revision)
+	switch c.Kind {
+	case tandem.KindZone:
+		z, _ := c.Object.(*tandem.Zone)
+		w.applyZone(c.ID, z, revision)
+	case tandem.KindAccount:
+		a, _ := c.Object.(*tandem.Account)
+		w.applyAccount(c.ID, a, revision)
+	case tandem.KindEdge:
+		raise(&w.edgesChanged, revision)
+		if e, ok := c.Object.(*tandem.Edge); ok {
+			w.edges.put(w.edgeNumbers.of(c.ID), newEdge(e))
+		} else {
+			w.edges.remove(w.edgeNumbers.of(c.ID), c.ID)
+		}
+	case tandem.KindNode:
+		raise(&w.coreChanged, revision)
+		n, _ := c.Object.(*tandem.Node)
+		w.applyNode(c.ID, n)
+	case tandem.KindCluster:
+		raise(&w.coreChanged, revision)
+		w.rebuildCluster(w.clusterNumbers.of(c.ID), c.ID, c.Object != nil)
+	case tandem.KindGroup:
+		raise(&w.coreChanged, revision)
+		if g, ok := c.Object.(*tandem.Group); ok {
+			w.groups.set(w.groupNumbers.of(c.ID), &group{id: g.ID, cluster: w.clusterNumbers.of(g.Cluster)})
+		} else {
+			w.groups.set(w.groupNumbers.of(c.ID), nil)
+		}
+	}
+}
+
+// restore raises every serial, and those of zones to come, to revision.
+func (w *writer) restore(revision uint32) {
+	w.floor = max(w.floor, revision)
+	for _, s := range w.serials {
+		raise(s, revision)
+	}
+}
+
+// raise sets a to v unless it is higher already.
+func raise(a *atomic.Uint32, v uint32) {
+	if v > a.Load() {
+		a.Store(v)
+	}
+}
+
+func (h *hosts) put(number uint32, v *host) {
+	h.at.set(number, v)
+	h.names.put([]byte(v.id), nil, entry{a: number})
+}
+
+func (h *hosts) remove(number uint32, id string) {
+	h.names.delete([]byte(id))
+	h.at.set(number, nil)
+}
+
+// applyZone puts or, with z nil, removes a zone.
+func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
+	number := w.zoneNumbers.of(id)
+	serial := w.serialFor(number)
+	raise(serial, revision)
+	if z == nil {
+		if key, err := wireKey(id); err == nil {
+			w.zones.delete([]byte(key))
+		}
+		w.zoneAt.set(number, nil)
+		return
+	}
+	var service uint32
+	if z.ServiceZone != "" {
+		service = w.zoneNumbers.of(z.ServiceZone)
+	}
+	built, err := newZone(z, number, service, w.numbersOf(w.edgeNumbers, z.Edges), serial)
+	if err != nil {
+		w.log.Error("zone served without its plain records", "zone", id, "err", err)
+	}
+	w.zoneAt.set(number, built)
+	w.zones.put([]byte(built.apex), nil, entry{a: number})
+}
+
+// serialFor returns the serial that all versions of a zone share.
+func (w *writer) serialFor(number uint32) *atomic.Uint32 {
+	s := w.serials[number]
+	if s == nil {
+		s = new(atomic.Uint32)
+		s.Store(w.floor)
+		w.serials[number] = s
+	}
+	return s
+}
+
+// numbersOf returns the numbers of ids, nil for none.
+func (w *writer) numbersOf(n numbering, ids []string) []uint32 {
+	var numbers []uint32
+	for _, id := range ids {
+		numbers = append(numbers, n.of(id))
+	}
+	return numbers
+}
+
+// applyNode puts or, with n nil, removes a node, and rebuilds the clusters it leaves and joins.
+func (w *writer) applyNode(id string, n *tandem.Node) {
+	number := w.nodeNumbers.of(id)
+	if old, ok := w.clusterOfNode[number]; ok && (n == nil || w.clusterNumbers.of(n.Cluster) != old) {
+		w.members[old] = slices.DeleteFunc(w.members[old], func(m uint32) bool { return m == number })
+		delete(w.clusterOfNode, number)
+		defer w.refreshCluster(old)
+	}
+	if n == nil {
+		w.nodes.remove(number, id)
+		return
+	}
+	w.nodes.put(number, newNode(n))
+	c := w.clusterNumbers.of(n.Cluster)
+	if _, ok := w.clusterOfNode[number]; !ok {
+		w.clusterOfNode[number] = c
+		w.members[c] = append(w.members[c], number)
+	}
+	w.refreshCluster(c)
+}
+
+// refreshCluster makes a cluster anew from its present nodes, if it exists.
+func (w *writer) refreshCluster(number uint32) {
+	if c := w.clusters.get(number); c != nil {
+		w.rebuildCluster(number, c.id, true)
+	}
+}
+
+// rebuildCluster puts a cluster with its present nodes, in the order of their ids, or removes it.
+func (w *writer) rebuildCluster(number uint32, id string, exists bool) {
+	if !exists {
+		w.clusters.set(number, nil)
+		return
+	}
+	c := &cluster{id: id, types: map[string]bool{}}
+	for _, n := range w.members[number] {
+		h := w.nodes.at.get(n)
+		c.nodes = append(c.nodes, h)
+		c.all = c.all || len(h.types) == 0
+		for _, t := range h.types {
+			c.types[string(t)] = true
+		}
+	}
+	slices.SortFunc(c.nodes, func(a, b *host) int { return strings.Compare(a.id, b.id) })
+	w.clusters.set(number, c)
+}
+
+// Label roles as numbers in rows of the inbound table.
+const (
+	roleCurrent = iota + 1
+	roleVanity
+	roleTripwire
+)
+
+// applyAccount puts or, with a nil, removes an account: one row for it and one for each of its
+// labels. A row is replaced before what it referred to goes.
+func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
+	key := []byte(id)
+	old, existed := w.accounts.get(key)
+	oldLabels := w.accounts.tailOf(key)
+	idHash := w.accounts.hash(key)
+	if existed {
+		w.touch(w.profiles.get(old.a), revision)
+	}
+	var hashes []byte
+	if a != nil {
+		number := w.profileFor(a)
+		w.touch(w.profiles.get(number), revision)
+		hashes = w.putLabels(a, number, idHash)
+		w.accounts.put(key, hashes, entry{a: number, b: w.groupNumbers.of(a.Group)})
+	} else if existed {
+		w.accounts.delete(key)
+	}
+	for ; len(oldLabels) >= 4; oldLabels = oldLabels[4:] {
+		if !hasHash(hashes, oldLabels[:4]) {
+			w.inbound.deleteOwned(binary.BigEndian.Uint32(oldLabels), idHash)
+		}
+	}
+	if existed {
+		w.releaseProfile(old.a)
+	}
+}
+
+// touch raises the serials of the zones that answer for accounts with profile p.
+func (w *writer) touch(p *profile, revision uint32) {
+	raise(w.serialFor(p.zone), revision)
+	if z := w.zoneAt.get(p.zone); z != nil {
+		raise(w.serialFor(z.service), revision)
+	}
+}
+
+// putLabels adds rows for a's living labels and returns their hashes, four octets each.
+func (w *writer) putLabels(a *tandem.Account, profile, idHash uint32) []byte {
+	var hashes []byte
+	for _, l := range a.Labels {
+		role := uint8(roleVanity)
+		switch l.Role {
+		case tandem.LabelRetired:
+			continue
+		case tandem.LabelCurrent:
+			role = roleCurrent
+		case tandem.LabelTripwire:
+			role = roleTripwire
+		}
+		key := labelKey(nil, w.zoneNumbers.of(a.Zone), []byte(l.Label))
+		w.inbound.put(key, nil, entry{a: profile, b: idHash, tag: role})
+		hashes = binary.BigEndian.AppendUint32(hashes, w.inbound.hash(key))
+	}
+	return hashes
+}
+
+func hasHash(hashes, h []byte) bool {
+	for ; len(hashes) >= 4; hashes = hashes[4:] {
+		if bytes.Equal(hashes[:4], h) {
+			return true
+		}
+	}
+	return false
+}
+
+// profileFor returns the number of the profile with a's settings, one use more of it counted.
+func (w *writer) profileFor(a *tandem.Account) uint32 {
+	content := profileContent(a)
+	if number, ok := w.profileNumbers[content]; ok {
+		w.profileUses[number].count++
+		return number
+	}
+	p := &profile{zone: w.zoneNumbers.of(a.Zone), edges: w.numbersOf(w.edgeNumbers, a.Edges), ttl: a.TTL}
+	w.addTargets(p, a)
+	number := w.nextProfile
+	w.nextProfile++
+	w.profiles.set(number, p)
+	w.profileNumbers[content] = number
+	w.profileUses[number] = &profileUse{content: content, count: 1}
+	return number
+}
+
+// addTargets notes a's own targets, and the types and keys that its routes and rules name; true
+// marks a type.
+func (w *writer) addTargets(p *profile, a *tandem.Account) {
+	for key, spec := range a.Targets {
+		t := &target{nodes: w.numbersOf(w.nodeNumbers, spec.Nodes)}
+		if t.nodes == nil {
+			t.cluster = w.clusterNumbers.of(spec.Cluster)
+		}
+		if p.targets == nil {
+			p.targets = map[string]*target{}
+		}
+		p.targets[key] = t
+	}
+	types := map[string]bool{}
+	for t, names := range a.Routes {
+		for _, n := range names {
+			if _, ok := types[n]; !ok && !strings.Contains(n, ".") {
+				types[n] = false
+			}
+		}
+		types[string(t)] = true
+	}
+	for _, r := range a.Rules {
+		types[string(r.Type)] = true
+	}
+	if len(types) > 0 {
+		p.types = types
+	}
+}
+
+// releaseProfile counts one use less and drops the profile with its last one. Its number is not
+// given out again, so that a reader who still holds it finds nothing rather than another's profile.
+func (w *writer) releaseProfile(number uint32) {
+	use := w.profileUses[number]
+	if use.count--; use.count > 0 {
+		return
+	}
+	delete(w.profileUses, number)
+	delete(w.profileNumbers, use.content)
+	w.profiles.set(number, nil)
+}
+
+// profileContent returns a text that is equal for accounts whose profiles are.
+func profileContent(a *tandem.Account) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %q %v", a.Zone, a.Edges, a.TTL)
+	if len(a.Targets)+len(a.Routes)+len(a.Rules) > 0 {
+		fmt.Fprintf(&b, " %v %v", a.Targets, a.Routes) // maps print in the order of their keys
+		for _, r := range a.Rules {
+			fmt.Fprintf(&b, " %q", r.Type)
+		}
+	}
+	return b.String()
+}

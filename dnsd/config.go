@@ -1,0 +1,71 @@
+package dnsd
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"tandem/internal/tandem"
+)
+
+// Config is what a file can say about DNS.
+type Config struct {
+	// Listen are the addresses served, each over UDP and TCP. Port 0 takes a free one, the same for
+	// both.
+	Listen []netip.AddrPort `yaml:"listen"`
+	// Workers is how many sockets share each UDP address; zero: one per CPU.
+	Workers int `yaml:"workers"`
+	// TCPConnections bounds all TCP connections together; zero: 1000.
+	TCPConnections int `yaml:"tcpConnections"`
+	// TCPPerClient bounds those of one address, or of one IPv6 /64; zero: 20.
+	TCPPerClient int `yaml:"tcpPerClient"`
+	// TCPIdle ends a connection that asks nothing; zero: 10 s (RFC 7766 section 6.2.3).
+	TCPIdle time.Duration `yaml:"tcpIdle"`
+	// TCPQuery is how long one query may take to arrive, and one answer to be taken; zero: 5 s.
+	TCPQuery time.Duration `yaml:"tcpQuery"`
+}
+
+// Validate reports every fault of c as tandem.FieldErrors.
+func (c Config) Validate() error {
+	var errs tandem.FieldErrors
+	if len(c.Listen) == 0 {
+		errs = append(errs, tandem.FieldError{Field: "listen", Reason: "is missing: at least one address and port"})
+	}
+	for i, l := range c.Listen {
+		if !l.IsValid() {
+			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("listen[%d]", i), Reason: "is not an address and port such as 127.0.0.1:53"})
+		}
+	}
+	for _, f := range []struct {
+		field string
+		value int64
+	}{
+		{"workers", int64(c.Workers)}, {"tcpConnections", int64(c.TCPConnections)}, {"tcpPerClient", int64(c.TCPPerClient)},
+		{"tcpIdle", int64(c.TCPIdle)}, {"tcpQuery", int64(c.TCPQuery)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, tandem.FieldError{Field: f.field, Reason: "is below zero"})
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
+}
+
+// withDefaults returns c with its zero fields filled in.
+func (c Config) withDefaults(cpus int) Config {
+	c.Workers = orDefault(c.Workers, cpus)
+	c.TCPConnections = orDefault(c.TCPConnections, 1000)
+	c.TCPPerClient = orDefault(c.TCPPerClient, 20)
+	c.TCPIdle = orDefault(c.TCPIdle, 10*time.Second)
+	c.TCPQuery = orDefault(c.TCPQuery, 5*time.Second)
+	return c
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v == 0 {
+		return d
+	}
+	return v
+}

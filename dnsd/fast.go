@@ -1,0 +1,500 @@
+package dnsd
+
+import (
+	"encoding/binary"
+
+	"tandem/internal/tandem"
+)
+
+// The fast path answers the common questions (accounts, forwarding names, hosts) from octets to
+// octets, with the record sets that compose made ready. It shares the data with the full path and
+// no code that answers: each is the other's test. What it returns is either right or 0, "not mine".
+
+// DNS numbers that the fast path compares with.
+const (
+	typeA     = 1
+	typeAAAA  = 28
+	typeSRV   = 33
+	typeNAPTR = 35
+	typeOPT   = 41
+	typeHTTPS = 65
+	classIN   = 1
+
+	rcodeNXDomain = 3
+
+	flagQR = 0x80 // octet 2
+	flagAA = 0x04
+	flagRD = 0x01
+
+	optionNSID      = 3
+	optionCookie    = 10
+	optionKeepalive = 11
+	optionPadding   = 12
+
+	optSize = 11 // an OPT record without options
+)
+
+// ask is a question as the fast path reads it.
+type ask struct {
+	name   [256]byte // lower case, wire form
+	size   int       // of name
+	labels [128]uint8
+	count  int // labels, without the root
+	rrtype uint16
+	edns   bool
+	do     bool
+	limit  int
+}
+
+// fast answers the query in into out and returns the answer's length, 0 for what it leaves to full.
+// It allocates nothing.
+func (m *model) fast(in, out []byte, c client) int {
+	var q ask
+	if !q.read(in, c.stream) || len(out) < q.limit {
+		return 0
+	}
+	z, at := m.zoneOfAsk(&q)
+	if z == nil || at == 0 || !z.answers(c.addr) {
+		return 0
+	}
+	a := composer{m: m, z: z, q: &q, in: in, out: out}
+	a.apexAt = headerSize + int(q.labels[at])
+	if at == q.count {
+		a.apexAt = headerSize + q.size - 1
+	}
+	top := q.label(at - 1)
+	switch z.role {
+	case tandem.RoleAccounts:
+		return a.inbound(top, at)
+	case tandem.RoleService:
+		return a.forwarding(top, at)
+	}
+	return 0
+}
+
+// read takes the question apart; false means that the packet is not of the common kind.
+func (q *ask) read(in []byte, stream bool) bool {
+	// one question, no answers, no authority, at most one additional record; opcode QUERY, no TC
+	if len(in) < headerSize+5 || in[2]&^flagRD != 0 || in[4] != 0 || in[5] != 1 ||
+		in[6]|in[7]|in[8]|in[9]|in[10] != 0 || in[11] > 1 {
+		return false
+	}
+	at, ok := q.readName(in)
+	if !ok || at+4 > len(in) || in[at+2] != 0 || in[at+3] != classIN {
+		return false
+	}
+	q.rrtype = binary.BigEndian.Uint16(in[at:])
+	if q.rrtype == 0 || q.rrtype == typeOPT || q.rrtype >= 128 && q.rrtype <= 255 {
+		return false
+	}
+	q.limit = minimumSize
+	if stream {
+		q.limit = streamSize
+	}
+	rest := in[at+4:]
+	if in[11] == 0 {
+		return len(rest) == 0
+	}
+	return q.readOPT(rest, stream)
+}
+
+// readName copies the question's name in lower case and returns the offset after it.
+func (q *ask) readName(in []byte) (int, bool) {
+	at := headerSize
+	for at < len(in) {
+		n := int(in[at])
+		if n > 63 || at+1+n > len(in) || q.size+1+n > 255 {
+			return 0, false
+		}
+		if n == 0 {
+			q.name[q.size] = 0
+			q.size++
+			return at + 1, true
+		}
+		q.labels[q.count] = uint8(q.size)
+		q.count++
+		q.name[q.size] = byte(n)
+		for i := 1; i <= n; i++ {
+			c := in[at+i]
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			q.name[q.size+i] = c
+		}
+		q.size += n + 1
+		at += n + 1
+	}
+	return 0, false
+}
+
+// readOPT takes an OPT record that fills b: version 0, and options that we ignore anyhow.
+func (q *ask) readOPT(b []byte, stream bool) bool {
+	if len(b) < optSize || b[0] != 0 || b[1] != 0 || b[2] != typeOPT || b[5] != 0 || b[6] != 0 ||
+		int(binary.BigEndian.Uint16(b[9:])) != len(b)-optSize {
+		return false
+	}
+	q.edns, q.do = true, b[7]&0x80 != 0
+	if !stream {
+		q.limit = min(max(int(binary.BigEndian.Uint16(b[3:])), minimumSize), datagramSize)
+	}
+	for o := b[optSize:]; len(o) > 0; {
+		if len(o) < 4 {
+			return false
+		}
+		code, n := binary.BigEndian.Uint16(o), int(binary.BigEndian.Uint16(o[2:]))
+		if 4+n > len(o) || !plainOption(code, n) {
+			return false
+		}
+		o = o[4+n:]
+	}
+	return true
+}
+
+// plainOption reports whether an option of n octets is one that clients commonly send, well formed.
+func plainOption(code uint16, n int) bool {
+	switch code {
+	case optionCookie:
+		return n == 8 || n >= 16 && n <= 40
+	case optionNSID, optionKeepalive:
+		return n == 0
+	}
+	return code == optionPadding
+}
+
+// label returns label number i without its length.
+func (q *ask) label(i int) []byte {
+	at := int(q.labels[i])
+	return q.name[at+1 : at+1+int(q.name[at])]
+}
+
+// from returns the name from label number i on.
+func (q *ask) from(i int) []byte {
+	if i == q.count {
+		return q.name[q.size-1 : q.size]
+	}
+	return q.name[q.labels[i]:q.size]
+}
+
+// zoneOfAsk returns the zone with the longest apex, and the number of labels before the apex.
+func (m *model) zoneOfAsk(q *ask) (*zone, int) {
+	for i := 0; i <= q.count; i++ {
+		if row, ok := m.zones.get(q.from(i)); ok {
+			return m.zoneAt.get(row.a), i
+		}
+	}
+	return nil, 0
+}
+
+// composer is an answer of the fast path in the making.
+type composer struct {
+	m      *model
+	z      *zone
+	q      *ask
+	in     []byte
+	out    []byte
+	apexAt int // offset of the apex in the question
+}
+
+// inbound answers for a name in a zone with role accounts, at labels above its apex.
+func (a *composer) inbound(top []byte, at int) int {
+	if string(top) == "edge" {
+		return a.host(&a.m.edges, at)
+	}
+	if isServer(top) {
+		return 0
+	}
+	p, ok := a.m.inboundProfile(a.z, top)
+	if !ok {
+		return a.unknown()
+	}
+	r := p.made.Load()
+	if r == nil || !r.valid(a.z, &a.m.edges.at, p.edgesOf(a.z)) {
+		return 0
+	}
+	return a.service(r, at-1, p.ttl.Negative)
+}
+
+// forwarding answers for a name in a service zone.
+func (a *composer) forwarding(top []byte, at int) int {
+	if string(top) == "node" {
+		return a.host(&a.m.nodes, at)
+	}
+	if isServer(top) {
+		return 0
+	}
+	p, group, ok := a.m.account(top)
+	if !ok {
+		return a.unknown()
+	}
+	if home := a.m.zoneAt.get(p.zone); home == nil || home.service != a.z.number {
+		return a.unknown()
+	}
+	if at == 1 {
+		return a.deny(0, p.ttl.Negative)
+	}
+	r, known := a.m.readyRecords(a.z, p, group, a.q.label(at-2))
+	switch {
+	case r != nil:
+		return a.service(r, at-2, p.ttl.Negative)
+	case !known:
+		return a.deny(rcodeNXDomain, p.ttl.Negative)
+	}
+	return 0
+}
+
+// readyRecords returns the records of a forwarding name if they stand ready; known is false when
+// there is no such name.
+func (m *model) readyRecords(z *zone, p *profile, group uint32, key []byte) (r *records, known bool) {
+	t := p.targets[string(key)]
+	if t != nil && t.nodes != nil {
+		if r := t.made.Load(); r != nil && r.valid(z, &m.nodes.at, t.nodes) {
+			return r, true
+		}
+		return nil, true
+	}
+	c, strict := m.clusterOf(group), true
+	if t != nil {
+		c, strict = m.clusters.get(t.cluster), p.types[string(key)] || wellKnown(string(key))
+	}
+	if c == nil || t == nil && !(c.types[string(key)] || c.all && (isNamed(p, key) || wellKnown(string(key)))) {
+		return nil, t != nil
+	}
+	if made := c.made.Load(); made != nil {
+		r := (*made)[madeKey{zone: z.number, ttl: p.ttl, strict: strict, key: string(key)}]
+		if r != nil && r.zone == z {
+			return r, true
+		}
+	}
+	return nil, true
+}
+
+func isNamed(p *profile, key []byte) bool {
+	_, ok := p.types[string(key)]
+	return ok
+}
+
+// isServer reports whether the name is ns.<apex> or below, which full knows about.
+func isServer(top []byte) bool { return string(top) == "ns" }
+
+// unknown denies a name next to the apex or below such a one, when nothing else can be there.
+func (a *composer) unknown() int {
+	if !a.z.bare {
+		return 0
+	}
+	return a.deny(rcodeNXDomain, 0)
+}
+
+// host answers for a host's own name: one label below edge or node.
+func (a *composer) host(h *hosts, at int) int {
+	switch at {
+	case 1:
+		return a.deny(0, 0)
+	case 2:
+	default:
+		return a.deny(rcodeNXDomain, 0)
+	}
+	found := h.byID(a.q.label(0))
+	if found == nil {
+		return a.deny(rcodeNXDomain, 0)
+	}
+	ttl := a.z.ttl.Address
+	switch {
+	case a.q.rrtype == typeA && found.wire[0].count > 0:
+		return a.positive(&found.wire[0], &ttl)
+	case a.q.rrtype == typeAAAA && found.wire[1].count > 0:
+		return a.positive(&found.wire[1], &ttl)
+	}
+	return a.deny(0, 0)
+}
+
+// service answers from r for the first labels of the question, before the composed name.
+func (a *composer) service(r *records, labels int, negative uint32) int {
+	switch labels {
+	case 0:
+		return a.set(r, basePlace(a.q.rrtype), negative)
+	case 1:
+		if r.hasProto(a.q.label(0)) {
+			return a.deny(0, negative)
+		}
+	case 2:
+		if i := r.srvPlace(a.q.label(0), a.q.label(1)); i >= 0 {
+			if a.q.rrtype != typeSRV {
+				i = -1
+			}
+			return a.set(r, i, negative)
+		}
+	}
+	return a.deny(rcodeNXDomain, negative)
+}
+
+// basePlace returns the place of the set of this type at the composed name itself, or -1.
+func basePlace(rrtype uint16) int {
+	switch rrtype {
+	case typeA:
+		return placeA
+	case typeAAAA:
+		return placeAAAA
+	case typeNAPTR:
+		return placeNAPTR
+	case typeHTTPS:
+		return placeHTTPS
+	}
+	return -1
+}
+
+// srvPlace returns the place of the SRV set of label.proto when that name exists, or -1.
+func (r *records) srvPlace(label, proto []byte) int {
+	i := -1
+	switch string(proto) {
+	case "_tcp":
+		switch string(label) {
+		case "_sips":
+			i = placeSRV
+		case "_sip":
+			i = placeSRV + 2
+		case "_https":
+			i = placeSRV + 5
+		case "_http":
+			i = placeSRV + 6
+		}
+	case "_udp":
+		if string(label) == "_sip" {
+			i = placeSRV + 1
+		}
+	case "_ws":
+		switch string(label) {
+		case "_sips":
+			i = placeSRV + 3
+		case "_sip":
+			i = placeSRV + 4
+		}
+	}
+	if i >= 0 && !r.exists[i] {
+		return -1
+	}
+	return i
+}
+
+// hasProto reports whether proto is an empty non-terminal above an SRV name.
+func (r *records) hasProto(proto []byte) bool {
+	e := &r.exists
+	switch string(proto) {
+	case "_tcp":
+		return e[placeSRV] || e[placeSRV+2] || e[placeSRV+5] || e[placeSRV+6]
+	case "_udp":
+		return e[placeSRV+1]
+	case "_ws":
+		return e[placeSRV+3] || e[placeSRV+4]
+	}
+	return false
+}
+
+// set answers with the set at a place of r, or NODATA when it is empty or there is no such place.
+func (a *composer) set(r *records, place int, negative uint32) int {
+	if place < 0 || r.wire[place].count == 0 {
+		return a.deny(0, negative)
+	}
+	return a.positive(&r.wire[place], nil)
+}
+
+// positive writes an answer with the records of w. A ttl that is not nil takes the place of theirs,
+// which all are of one size then.
+func (a *composer) positive(w *wireSet, ttl *uint32) int {
+	nameSize := a.q.size
+	size := a.question() + len(w.answers) + len(w.tails)*nameSize + len(w.extra) + a.optSize()
+	if size > a.q.limit {
+		return 0
+	}
+	a.begin(0, w.count, 0, w.extraCount)
+	at := a.question()
+	answersAt, from := at, 0
+	if len(w.tails) == 0 {
+		at += copy(a.out[at:], w.answers)
+	}
+	for _, end := range w.tails {
+		record := at
+		at += copy(a.out[at:], w.answers[from:end])
+		at += copy(a.out[at:], a.q.name[:nameSize])
+		binary.BigEndian.PutUint16(a.out[record+fixedSize-2:], uint16(at-record-fixedSize))
+		from = end
+	}
+	if ttl != nil {
+		for record := answersAt; record < at; record += len(w.answers) / int(w.count) {
+			binary.BigEndian.PutUint32(a.out[record+6:], *ttl)
+		}
+	}
+	extraAt := at
+	at += copy(a.out[at:], w.extra)
+	for _, p := range w.pointers {
+		binary.BigEndian.PutUint16(a.out[extraAt+p.at:], 0xc000|uint16(answersAt+p.to))
+	}
+	return a.end(at)
+}
+
+// deny writes an answer without records but with the zone's SOA; own is the account's TTL for it.
+func (a *composer) deny(rcode byte, own uint32) int {
+	w := &a.z.wire
+	rdata := w.primary.size() + w.keeper.size() + 20
+	if a.question()+fixedSize+rdata+a.optSize() > a.q.limit {
+		return 0
+	}
+	a.begin(rcode, 0, 1, 0)
+	at, apex := a.question(), 0xc000|uint16(a.apexAt)
+	out := a.out
+	binary.BigEndian.PutUint16(out[at:], apex)
+	binary.BigEndian.PutUint16(out[at+2:], 6)
+	binary.BigEndian.PutUint16(out[at+4:], classIN)
+	binary.BigEndian.PutUint32(out[at+6:], a.z.negative(own))
+	binary.BigEndian.PutUint16(out[at+10:], uint16(rdata))
+	at += fixedSize
+	for _, n := range [...]*wireName{&w.primary, &w.keeper} {
+		at += copy(out[at:], n.octets)
+		if n.inside {
+			binary.BigEndian.PutUint16(out[at:], apex)
+			at += 2
+		}
+	}
+	binary.BigEndian.PutUint32(out[at:], a.m.serialOf(a.z))
+	at += 4
+	at += copy(out[at:], w.timers[:])
+	return a.end(at)
+}
+
+// question returns the offset after the question.
+func (a *composer) question() int { return headerSize + a.q.size + 4 }
+
+func (a *composer) optSize() int {
+	if a.q.edns {
+		return optSize
+	}
+	return 0
+}
+
+// begin writes header and question, whose octets stay as the client wrote them.
+func (a *composer) begin(rcode byte, answers, authority, extra uint16) {
+	out := a.out
+	copy(out, a.in[:a.question()])
+	out[2] = flagQR | flagAA | a.in[2]&flagRD
+	out[3] = rcode
+	if a.q.edns {
+		extra++
+	}
+	binary.BigEndian.PutUint16(out[6:], answers)
+	binary.BigEndian.PutUint16(out[8:], authority)
+	binary.BigEndian.PutUint16(out[10:], extra)
+}
+
+// end writes OPT, if the question had one, and returns the answer's length.
+func (a *composer) end(at int) int {
+	if !a.q.edns {
+		return at
+	}
+	o := a.out[at : at+optSize]
+	o[0], o[1], o[2] = 0, 0, typeOPT
+	binary.BigEndian.PutUint16(o[3:], datagramSize)
+	o[5], o[6], o[7], o[8], o[9], o[10] = 0, 0, 0, 0, 0, 0
+	if a.q.do {
+		o[7] = 0x80
+	}
+	return at + optSize
+}

@@ -1,0 +1,86 @@
+package dnsd
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+
+	"tandem/internal/tandem"
+)
+
+// counters are what one worker counts. Each worker has its own, so that they do not wait for one
+// another's cache lines.
+type counters struct {
+	udp, tcp                atomic.Uint64 // queries received
+	fast, full              atomic.Uint64 // who answered
+	dropped, truncated      atomic.Uint64
+	panics                  atomic.Uint64
+	readErrors, writeErrors atomic.Uint64
+	refusedStreams          atomic.Uint64
+	rcodes                  [24]atomic.Uint64
+	_                       [64]byte
+}
+
+// note counts an answer by what its octets say. An extended rcode is BADVERS, for there is no other.
+func (c *counters) note(out []byte, stream bool) {
+	if len(out) < headerSize {
+		return
+	}
+	rcode := int(out[3] & 15)
+	if rcode == 0 && len(out) >= headerSize+optSize && out[len(out)-optSize] == 0 && isBadVersion(out[len(out)-optSize:]) {
+		rcode = dns.RcodeBadVers
+	}
+	c.rcodes[rcode].Add(1)
+	if out[2]&0x02 != 0 && !stream {
+		c.truncated.Add(1)
+	}
+}
+
+// isBadVersion reports whether b is an OPT record that carries BADVERS.
+func isBadVersion(b []byte) bool {
+	return b[1] == 0 && b[2] == typeOPT && b[5] == 1 && b[9]|b[10] == 0
+}
+
+// Metrics hands the present readings to emit.
+func (s *Server) Metrics(emit func(tandem.Sample)) {
+	sum := func(pick func(*counters) *atomic.Uint64) float64 {
+		var total uint64
+		for _, c := range s.counters {
+			total += pick(c).Load()
+		}
+		return float64(total)
+	}
+	count := func(name, help, label, value string, pick func(*counters) *atomic.Uint64) {
+		sample := tandem.Sample{Name: name, Help: help, Value: sum(pick)}
+		if label != "" {
+			sample.Labels = map[string]string{label: value}
+		}
+		emit(sample)
+	}
+	const queries, answers = "tandem_dnsd_queries_total", "tandem_dnsd_answers_total"
+	count(queries, "Queries received, by transport.", "transport", "udp", func(c *counters) *atomic.Uint64 { return &c.udp })
+	count(queries, "Queries received, by transport.", "transport", "tcp", func(c *counters) *atomic.Uint64 { return &c.tcp })
+	for rcode := range len(counters{}.rcodes) {
+		text, known := dns.RcodeToString[rcode]
+		if !known {
+			text = strconv.Itoa(rcode)
+		}
+		if pick := func(c *counters) *atomic.Uint64 { return &c.rcodes[rcode] }; rcode <= dns.RcodeRefused || sum(pick) > 0 {
+			count(answers, "Answers sent, by rcode.", "rcode", text, pick)
+		}
+	}
+	const path = "tandem_dnsd_path_total"
+	count(path, "Queries by the path that answered.", "path", "fast", func(c *counters) *atomic.Uint64 { return &c.fast })
+	count(path, "Queries by the path that answered.", "path", "full", func(c *counters) *atomic.Uint64 { return &c.full })
+	count("tandem_dnsd_truncated_total", "UDP answers sent with TC.", "", "", func(c *counters) *atomic.Uint64 { return &c.truncated })
+	count("tandem_dnsd_dropped_total", "Packets that got no answer.", "", "", func(c *counters) *atomic.Uint64 { return &c.dropped })
+	count("tandem_dnsd_panics_total", "Queries whose answering panicked.", "", "", func(c *counters) *atomic.Uint64 { return &c.panics })
+	const failures = "tandem_dnsd_io_errors_total"
+	count(failures, "Failed reads and writes.", "direction", "read", func(c *counters) *atomic.Uint64 { return &c.readErrors })
+	count(failures, "Failed reads and writes.", "direction", "write", func(c *counters) *atomic.Uint64 { return &c.writeErrors })
+	count("tandem_dnsd_streams_refused_total", "TCP connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
+	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})
+	emit(tandem.Sample{Name: "tandem_dnsd_accounts", Help: "Accounts known.", Gauge: true, Value: float64(s.model.accounts.rows.Load())})
+	emit(tandem.Sample{Name: "tandem_dnsd_labels", Help: "Inbound labels that answer.", Gauge: true, Value: float64(s.model.inbound.rows.Load())})
+}

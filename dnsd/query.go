@@ -1,0 +1,184 @@
+package dnsd
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/miekg/dns"
+)
+
+const headerSize = 12
+
+// client is who asks, as far as answers depend on it.
+type client struct {
+	addr   netip.Addr
+	stream bool // TCP: the whole answer fits, and the address is true
+}
+
+// query is a question that passed the front: what it asks, and what it may be answered with.
+type query struct {
+	id       uint16
+	opcode   int
+	recurse  bool // RD, copied into the answer
+	question dns.Question
+	asked    question
+	edns     bool
+	dnssecOK bool
+	limit    int // octets that the answer may have
+}
+
+// full answers the octets of one query into out and returns the answer's length, 0 for silence. It
+// takes everything; what it does for common questions, fast does sooner.
+func (m *model) full(in, out []byte, c client) int {
+	q, rcode, ok := parseQuery(in, c)
+	if !ok {
+		return 0
+	}
+	if rcode != dns.RcodeSuccess {
+		return q.refuse(rcode, out)
+	}
+	z := m.zoneFor(q.asked)
+	if z == nil || q.question.Qclass != dns.ClassINET || !z.answers(c.addr) {
+		return q.refuse(dns.RcodeRefused, out)
+	}
+	if rcode := transferOrMeta(q.asked.rrtype); rcode != dns.RcodeSuccess {
+		return q.refuse(rcode, out)
+	}
+	return q.answer(m.lookup(z, q.asked), out)
+}
+
+// zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
+// zone above, if that is ours too (RFC 4035 section 3.1.4.1).
+func (m *model) zoneFor(q question) *zone {
+	z := m.zoneOf(q.key)
+	if z == nil || q.rrtype != dns.TypeDS || q.key != z.apex || z.apex == "\x00" {
+		return z
+	}
+	if above := m.zoneOf(parent(z.apex)); above != nil {
+		return above
+	}
+	return z
+}
+
+// transferOrMeta returns the rcode for types that are not looked up, NOERROR for all others.
+func transferOrMeta(rrtype uint16) int {
+	switch {
+	case rrtype == dns.TypeANY, !isMeta(rrtype):
+		return dns.RcodeSuccess
+	case rrtype == dns.TypeAXFR, rrtype == dns.TypeIXFR:
+		return dns.RcodeRefused
+	case rrtype == dns.TypeMAILA, rrtype == dns.TypeMAILB:
+		return dns.RcodeNotImplemented // obsolete since RFC 973
+	}
+	return dns.RcodeFormatError
+}
+
+// parseQuery is the front that everything passes: it is stricter than the library behind it. An
+// rcode other than NOERROR is to be sent with what q then holds; !ok means silence: too short for
+// a header, or itself a response, which must never be answered.
+func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
+	if len(in) < headerSize || in[2]&0x80 != 0 {
+		return nil, 0, false
+	}
+	q = &query{
+		id: binary.BigEndian.Uint16(in), opcode: int(in[2]>>3) & 15, recurse: in[2]&1 != 0,
+		limit: minimumSize,
+	}
+	if c.stream {
+		q.limit = streamSize
+	}
+	switch q.opcode {
+	case dns.OpcodeQuery:
+	case dns.OpcodeNotify, dns.OpcodeUpdate:
+		return q, dns.RcodeRefused, true // known, and nobody is allowed to
+	default:
+		return q, dns.RcodeNotImplemented, true
+	}
+	sections, whole := outline(in)
+	if !whole || sections.questions != 1 || sections.answers != 0 || sections.opts > 1 {
+		return q, dns.RcodeFormatError, true // RFC 9619 section 4, RFC 6891 section 6.1.1
+	}
+	msg := new(dns.Msg)
+	if msg.Unpack(in) != nil || len(msg.Question) != 1 || in[2]&0x02 != 0 {
+		return q, dns.RcodeFormatError, true
+	}
+	q.question = msg.Question[0]
+	if len(msg.Ns) != 0 && q.question.Qtype != dns.TypeIXFR {
+		return q, dns.RcodeFormatError, true
+	}
+	key, err := wireKey(q.question.Name)
+	if err != nil {
+		return q, dns.RcodeFormatError, true
+	}
+	q.asked = question{name: q.question.Name, key: key, rrtype: q.question.Qtype}
+	return q, q.takeEDNS(msg), true
+}
+
+// takeEDNS notes what the OPT record says (RFC 6891). Unknown options are ignored.
+func (q *query) takeEDNS(msg *dns.Msg) int {
+	opt := msg.IsEdns0()
+	if opt == nil {
+		return dns.RcodeSuccess
+	}
+	q.edns, q.dnssecOK = true, opt.Do()
+	if q.limit != streamSize {
+		q.limit = min(max(int(opt.UDPSize()), minimumSize), datagramSize)
+	}
+	switch {
+	case opt.Hdr.Name != ".":
+		return dns.RcodeFormatError
+	case opt.Version() != 0:
+		return dns.RcodeBadVers
+	}
+	return dns.RcodeSuccess
+}
+
+// sections is how many records of a kind a message has.
+type sections struct{ questions, answers, opts int }
+
+// outline walks over the records of a message without looking into them, and reports whether they
+// fill it exactly.
+func outline(in []byte) (sections, bool) {
+	s := sections{
+		questions: int(binary.BigEndian.Uint16(in[4:])),
+		answers:   int(binary.BigEndian.Uint16(in[6:])),
+	}
+	rest := int(binary.BigEndian.Uint16(in[8:])) + int(binary.BigEndian.Uint16(in[10:]))
+	at := headerSize
+	for range s.questions {
+		if at = skipName(in, at) + 4; at < 5 || at > len(in) {
+			return s, false
+		}
+	}
+	for range s.answers + rest {
+		at = skipName(in, at)
+		if at < 0 || at+10 > len(in) {
+			return s, false
+		}
+		if binary.BigEndian.Uint16(in[at:]) == dns.TypeOPT {
+			s.opts++
+		}
+		at += 10 + int(binary.BigEndian.Uint16(in[at+8:]))
+		if at > len(in) {
+			return s, false
+		}
+	}
+	return s, at == len(in)
+}
+
+// skipName returns the offset after the name at offset at, -1 when it does not end within in.
+func skipName(in []byte, at int) int {
+	for at >= 0 && at < len(in) {
+		switch n := int(in[at]); {
+		case n == 0:
+			return at + 1
+		case n >= 0xc0 && at+1 < len(in):
+			return at + 2
+		case n > 63:
+			return -1
+		default:
+			at += n + 1
+		}
+	}
+	return -1
+}

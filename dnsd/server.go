@@ -1,0 +1,157 @@
+// Package dnsd answers DNS with authority: for zones of plain records, for the inbound names of
+// accounts (<label>.<zone>) and for the forwarding names that the proxy resolves
+// (<key>.<account id>.<service zone>).
+//
+// It promises that a change is visible to the first query after Apply has returned; that a change
+// costs what it changes, whatever the number of accounts; that no packet makes it panic, wait or
+// grow; that it never recurses, never answers an answer, and never sends a UDP client more than
+// 1232 octets. Within a zone an account's name wins over plain records at or below it.
+//
+// A query is decided in this order: header and counts (RFC 9619, 6891), the zone with the longest
+// apex, the zone's networks, the type, then the name: hosts and ns.<apex>, accounts, plain records
+// (RFC 1034 section 4.3.2, 2181, 2308, 4592, 6672, 8020, 8482). Common questions take a fast path
+// from octets to octets (fast.go); it and the full path share their data and nothing else.
+//
+// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR, NOTIFY and
+// UPDATE are refused.
+package dnsd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"tandem/internal/tandem"
+)
+
+// Server answers DNS. New makes one; then Listen and Run, each once. Apply has one caller at a
+// time; everything else may be called by anyone at any time.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	model *model
+
+	applying sync.Mutex
+	writer   *writer
+
+	counters  []*counters // one for each UDP worker, and the last for TCP
+	listeners []listener
+	tcp       *streams
+}
+
+// listener is one address: as many UDP sockets as there are workers, and one for TCP.
+type listener struct {
+	udp []*net.UDPConn
+	tcp *net.TCPListener
+}
+
+// New returns a server that holds no zone yet.
+func New(cfg Config, log *slog.Logger) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("dns: %w", err)
+	}
+	m := newModel()
+	log = log.With("part", "dnsd")
+	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
+	return &Server{
+		cfg: cfg, log: log, model: m, writer: newWriter(m, log),
+		tcp: newStreams(cfg), counters: []*counters{{}},
+	}, nil
+}
+
+// Apply takes changes into what is answered. The first query after its return sees them.
+func (s *Server) Apply(changes []tandem.Change) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	for _, c := range changes {
+		s.writer.apply(c)
+	}
+}
+
+// Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
+// lower than before a restart although what was deleted is in no snapshot (RFC 1982).
+func (s *Server) Restored(last tandem.Revision) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	s.writer.restore(uint32(last))
+}
+
+// Listen binds every address. The error names the one that failed; nothing stays bound then.
+func (s *Server) Listen() error {
+	for _, addr := range s.cfg.Listen {
+		l, err := listen(addr, s.cfg.Workers)
+		if err != nil {
+			s.close()
+			return fmt.Errorf("dns listener %s: %w", addr, err)
+		}
+		s.listeners = append(s.listeners, l)
+		for range l.udp {
+			s.counters = append(s.counters, &counters{})
+		}
+	}
+	return nil
+}
+
+// Addrs returns the bound addresses, in the order of Config.Listen.
+func (s *Server) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, l := range s.listeners {
+		addrs = append(addrs, l.tcp.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return addrs
+}
+
+// Run serves until ctx ends, then closes the sockets, lets answers in hand go out, and returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	next := 1
+	for _, l := range s.listeners {
+		for _, conn := range l.udp {
+			count := s.counters[next]
+			next++
+			wg.Go(func() { s.serveUDP(conn, count) })
+		}
+		wg.Go(func() { s.serveTCP(l.tcp) })
+	}
+	<-ctx.Done()
+	s.close()
+	wg.Wait()
+	s.tcp.wait()
+	return nil
+}
+
+// close closes every socket, which ends their goroutines.
+func (s *Server) close() {
+	for _, l := range s.listeners {
+		for _, conn := range l.udp {
+			conn.Close()
+		}
+		l.tcp.Close()
+	}
+	s.tcp.close()
+}
+
+// handle answers one query into out and returns the answer's length, 0 for none. Whatever the
+// octets, it returns: a panic is counted, logged and costs the client its answer.
+func (s *Server) handle(count *counters, in, out []byte, c client) (n int) {
+	defer func() {
+		if p := recover(); p != nil {
+			count.panics.Add(1)
+			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
+			n = 0
+		}
+	}()
+	if n = s.model.fast(in, out, c); n > 0 {
+		count.fast.Add(1)
+	} else {
+		n = s.model.full(in, out, c)
+		count.full.Add(1)
+	}
+	count.note(out[:n], c.stream)
+	return n
+}

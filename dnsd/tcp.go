@@ -1,0 +1,170 @@
+package dnsd
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// streams counts the open TCP connections, and holds them so that they can be ended.
+type streams struct {
+	most, mostPerClient int
+	idle, query         time.Duration
+
+	mu      sync.Mutex
+	open    map[net.Conn]netip.Prefix
+	clients map[netip.Prefix]int
+	closed  bool
+	running sync.WaitGroup
+}
+
+func newStreams(cfg Config) *streams {
+	return &streams{
+		most: cfg.TCPConnections, mostPerClient: cfg.TCPPerClient, idle: cfg.TCPIdle, query: cfg.TCPQuery,
+		open: map[net.Conn]netip.Prefix{}, clients: map[netip.Prefix]int{},
+	}
+}
+
+// add takes conn in, or reports that there are too many.
+func (t *streams) add(conn net.Conn, who netip.Prefix) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || len(t.open) >= t.most || t.clients[who] >= t.mostPerClient {
+		return false
+	}
+	t.open[conn] = who
+	t.clients[who]++
+	t.running.Add(1)
+	return true
+}
+
+// remove closes conn and lets it go.
+func (t *streams) remove(conn net.Conn) {
+	conn.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	who := t.open[conn]
+	delete(t.open, conn)
+	if t.clients[who]--; t.clients[who] == 0 {
+		delete(t.clients, who)
+	}
+	t.running.Done()
+}
+
+// close ends the reading side of all connections: answers in hand still go out.
+func (t *streams) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	for conn := range t.open {
+		conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (t *streams) wait() { t.running.Wait() }
+
+// clientPrefix is what counts as one client: an IPv4 address, or an IPv6 /64.
+func clientPrefix(addr netip.Addr) netip.Prefix {
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+// serveTCP accepts connections until l is closed.
+func (s *Server) serveTCP(l *net.TCPListener) {
+	count := s.counters[0]
+	for {
+		conn, err := l.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			count.readErrors.Add(1)
+			time.Sleep(10 * time.Millisecond) // out of descriptors: give some time to come free
+			continue
+		}
+		addr := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		if !s.tcp.add(conn, clientPrefix(addr)) {
+			count.refusedStreams.Add(1)
+			conn.Close()
+			continue
+		}
+		go s.serveStream(conn, addr)
+	}
+}
+
+// serveStream answers the queries of one connection in their order until the client is silent for
+// too long, or too slow (RFC 7766). The next query may well be sent before the last answer is read.
+func (s *Server) serveStream(conn net.Conn, addr netip.Addr) {
+	defer s.tcp.remove(conn)
+	r := &streamReader{conn: conn, streams: s.tcp}
+	out := make([]byte, 2+streamSize)
+	count := s.counters[0]
+	for {
+		in, err := r.next()
+		if err != nil {
+			return
+		}
+		count.tcp.Add(1)
+		n := s.handle(count, in, out[2:], client{addr: addr, stream: true})
+		if n == 0 {
+			count.dropped.Add(1)
+			return // whoever sends this is not speaking DNS
+		}
+		binary.BigEndian.PutUint16(out, uint16(n))
+		conn.SetWriteDeadline(time.Now().Add(s.tcp.query))
+		if _, err := conn.Write(out[:2+n]); err != nil {
+			count.writeErrors.Add(1)
+			return
+		}
+	}
+}
+
+// streamReader cuts a TCP stream into queries. Its buffer grows with the query in hand and is
+// kept: most connections never need more than the first.
+type streamReader struct {
+	conn    net.Conn
+	streams *streams
+	size    [2]byte
+	buf     []byte
+}
+
+// next returns the next query, valid until the call after it.
+func (r *streamReader) next() ([]byte, error) {
+	if err := r.deadline(r.streams.idle); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(r.conn, r.size[:1]); err != nil {
+		return nil, err
+	}
+	if err := r.deadline(r.streams.query); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(r.conn, r.size[1:]); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint16(r.size[:]))
+	if n > cap(r.buf) {
+		r.buf = make([]byte, n)
+	}
+	_, err := io.ReadFull(r.conn, r.buf[:n])
+	return r.buf[:n], err
+}
+
+// deadline sets until when the next octets must have come. It is an error once the server closes:
+// else it would undo the deadline that ends the connection.
+func (r *streamReader) deadline(d time.Duration) error {
+	r.streams.mu.Lock()
+	defer r.streams.mu.Unlock()
+	if r.streams.closed {
+		return net.ErrClosed
+	}
+	return r.conn.SetReadDeadline(time.Now().Add(d))
+}

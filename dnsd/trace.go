@@ -1,0 +1,248 @@
+package dnsd
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"tandem/internal/tandem"
+)
+
+// Trace explains the answers that a client at from gets for name: zone, networks, account, label,
+// group, cluster, nodes and their states, TTLs, and the records themselves.
+func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
+	t := &tracer{m: s.model}
+	t.run(name, from.Unmap())
+	return t.steps
+}
+
+// tracer collects the steps of one explanation.
+type tracer struct {
+	m     *model
+	steps []tandem.Step
+}
+
+func (t *tracer) say(what, format string, args ...any) {
+	t.steps = append(t.steps, tandem.Step{What: what, Text: fmt.Sprintf(format, args...)})
+}
+
+func (t *tracer) run(name string, from netip.Addr) {
+	key, err := wireKey(name)
+	if err != nil {
+		t.say("name", "%q is not a domain name: FORMERR", name)
+		return
+	}
+	z := t.m.zoneOf(key)
+	if z == nil {
+		t.say("zone", "%s lies in no zone of ours: REFUSED", name)
+		return
+	}
+	t.say("zone", "%s, role %s, serial %d", z.id, z.role, t.m.serialOf(z))
+	switch {
+	case len(z.networks) == 0:
+		t.say("networks", "everybody is answered")
+	case z.answers(from):
+		t.say("networks", "%s is within %v", from, z.networks)
+	default:
+		t.say("networks", "%s is not within %v: REFUSED", from, z.networks)
+		return
+	}
+	below, top := split(key, z.apex)
+	switch {
+	case top == "" || key == z.ns:
+		t.say("name", "a name of the zone itself")
+	case z.role == tandem.RoleAccounts && top == "edge":
+		t.host(&t.m.edges, "edge", below)
+	case z.role == tandem.RoleService && top == "node":
+		t.host(&t.m.nodes, "node", below)
+	case z.role == tandem.RoleAccounts:
+		t.inbound(z, top)
+	case z.role == tandem.RoleService:
+		t.forwarding(z, below, top)
+	default:
+		t.say("name", "plain records, if any")
+	}
+	t.answers(z, name, key)
+}
+
+// host explains a host's own name.
+func (t *tracer) host(h *hosts, what, below string) {
+	if below == "" || parent(below) != "" {
+		t.say(what, "no host has this name")
+		return
+	}
+	if found := h.byID([]byte(below[1:])); found != nil {
+		t.node(what, found)
+		return
+	}
+	t.say(what, "%s does not exist: NXDOMAIN", below[1:])
+}
+
+func (t *tracer) node(what string, h *host) {
+	if h == nil {
+		t.say(what, "one that is listed does not exist")
+		return
+	}
+	effect := "in the answers"
+	if !h.available {
+		effect = "left out of the answers"
+	}
+	types := "every type"
+	if len(h.types) > 0 {
+		types = fmt.Sprint(h.types)
+	}
+	if what == "edge" {
+		t.say(what, "%s, priority %d, weight %d", h.id, h.priority, h.weight)
+		return
+	}
+	t.say(what, "%s is %s, serves %s, priority %d, weight %d: %s", h.id, h.state, types, h.priority, h.weight, effect)
+}
+
+// inbound explains an account's inbound name.
+func (t *tracer) inbound(z *zone, label string) {
+	var buf [80]byte
+	row, ok := t.m.inbound.get(labelKey(buf[:0], z.number, []byte(label)))
+	if !ok {
+		t.say("label", "%s belongs to no account (or is retired): plain records, if any, or NXDOMAIN", label)
+		return
+	}
+	t.say("account", "%s", t.m.accountWithLabel(z, label, row.b))
+	t.say("label", "%s is %s", label, map[uint8]tandem.LabelRole{
+		roleCurrent: tandem.LabelCurrent, roleVanity: tandem.LabelVanity, roleTripwire: tandem.LabelTripwire,
+	}[row.tag])
+	p, ok := t.m.inboundProfile(z, []byte(label))
+	if !ok {
+		return
+	}
+	whose := "its zone's"
+	if p.edges != nil {
+		whose = "its own"
+	}
+	t.say("edges", "%d, %s", len(p.edgesOf(z)), whose)
+	for _, n := range p.edgesOf(z) {
+		t.node("edge", t.m.edges.at.get(n))
+	}
+	t.ttl(p.ttl, z)
+}
+
+// accountWithLabel returns the id of the account that has label, whose id has a given hash.
+func (m *model) accountWithLabel(z *zone, label string, idHash uint32) string {
+	want := binary.BigEndian.AppendUint32(nil, m.inbound.hash(labelKey(nil, z.number, []byte(label))))
+	id := "unknown"
+	m.accounts.each(idHash, func(key []byte, _ entry, tail []byte) bool {
+		if hasHash(tail, want) {
+			id = string(key)
+			return true
+		}
+		return false
+	})
+	return id
+}
+
+func (t *tracer) ttl(own tandem.TTL, z *zone) {
+	from := "the zone's"
+	if own != (tandem.TTL{}) {
+		from = "the account's, else the zone's"
+	}
+	v := own.Or(z.ttl)
+	t.say("ttl", "NAPTR %d, SRV %d, address %d, negative %d seconds: %s", v.NAPTR, v.SRV, v.Address, z.negative(own.Negative), from)
+}
+
+// forwarding explains a forwarding name.
+func (t *tracer) forwarding(z *zone, below, id string) {
+	p, number, ok := t.m.account([]byte(id))
+	if !ok {
+		t.say("account", "%s does not exist: plain records, if any, or NXDOMAIN", id)
+		return
+	}
+	home := t.m.zoneAt.get(p.zone)
+	if home == nil || home.service != z.number {
+		t.say("account", "%s has its forwarding names in another zone", id)
+		return
+	}
+	t.say("account", "%s, in zone %s", id, home.id)
+	if below == "" {
+		t.say("key", "none: nothing stands at the account's own name")
+		return
+	}
+	_, key := split(below, "")
+	w := t.m.steer(p, number, key)
+	if w == nil {
+		t.group(number)
+		t.say("key", "%s is neither a target of the account nor a type that its cluster serves: NXDOMAIN", key)
+		return
+	}
+	t.way(z, p, w, key, number)
+	t.ttl(p.ttl, z)
+}
+
+// way explains which nodes a key leads to.
+func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
+	switch {
+	case w.target != nil && w.target.nodes != nil:
+		t.say("key", "%s is a target of the account: listed nodes", key)
+		for _, n := range w.target.nodes {
+			t.node("node", t.m.nodes.at.get(n))
+		}
+		return
+	case w.target != nil:
+		t.say("key", "%s is a target of the account: a cluster of its own", key)
+	default:
+		t.say("key", "%s is a request type: the group's cluster", key)
+		t.group(group)
+	}
+	if w.cluster == nil {
+		t.say("cluster", "does not exist: no records")
+		return
+	}
+	t.say("cluster", "%s, %d nodes", w.cluster.id, len(w.cluster.nodes))
+	serving := w.cluster.serving(key, w.strict)
+	for _, h := range w.cluster.nodes {
+		if !slices.Contains(serving, h) {
+			t.say("node", "%s does not serve %s: left out", h.id, key)
+			continue
+		}
+		t.node("node", h)
+	}
+}
+
+func (t *tracer) group(number uint32) {
+	g := t.m.groups.get(number)
+	if g == nil {
+		t.say("group", "does not exist")
+		return
+	}
+	name := "one that does not exist"
+	if c := t.m.clusters.get(g.cluster); c != nil {
+		name = c.id
+	}
+	t.say("group", "%s is on cluster %s", g.id, name)
+}
+
+// answers shows what the usual types get.
+func (t *tracer) answers(z *zone, name, key string) {
+	for _, rrtype := range []uint16{dns.TypeNAPTR, dns.TypeSRV, dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS} {
+		r := t.m.lookup(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype})
+		text := dns.RcodeToString[r.rcode]
+		records := flatten(r.answer)
+		if len(records) == 0 && r.rcode == dns.RcodeSuccess {
+			text = "no records"
+			if !r.authoritative {
+				text = "delegated"
+				records = flatten(r.authority)
+			}
+		}
+		if len(records) > 0 {
+			lines := make([]string, len(records))
+			for i, rr := range records {
+				lines[i] = strings.ReplaceAll(rr.String(), "\t", " ")
+			}
+			text = strings.Join(lines, "\n")
+		}
+		t.say("answer "+dns.TypeToString[rrtype], "%s", text)
+	}
+}
