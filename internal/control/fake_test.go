@@ -1,0 +1,204 @@
+package control_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"tandem/internal/control"
+	"tandem/internal/tandem"
+)
+
+// memory is a store without a disk: the same refusals, none of the durability.
+type memory struct {
+	mu      sync.Mutex
+	rev     tandem.Revision
+	objects map[tandem.Kind]map[string]tandem.Object
+	commits int
+	// before, if set, runs ahead of each Append, for tests of what happens in between.
+	before func()
+}
+
+func newMemory() *memory {
+	m := &memory{objects: make(map[tandem.Kind]map[string]tandem.Object)}
+	for _, k := range tandem.Kinds() {
+		m.objects[k] = make(map[string]tandem.Object)
+	}
+	return m
+}
+
+func (m *memory) Get(_ context.Context, by tandem.Principal, k tandem.Kind, id string) (tandem.Object, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := m.objects[k][id]
+	if o == nil || !by.MaySee(o.Owner()) {
+		return nil, tandem.ErrNotFound
+	}
+	return o, nil
+}
+
+func (m *memory) List(_ context.Context, by tandem.Principal, k tandem.Kind, owner, after string, limit int) ([]tandem.Object, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []tandem.Object
+	for _, id := range slices.Sorted(maps.Keys(m.objects[k])) {
+		o := m.objects[k][id]
+		if id > after && by.MaySee(o.Owner()) && (owner == "" || o.Owner() == owner) && len(out) < limit {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) Check(_ context.Context, by tandem.Principal, edits []tandem.Edit) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := m.plan(by, edits)
+	return err
+}
+
+func (m *memory) Append(_ context.Context, by tandem.Principal, edits []tandem.Edit) (tandem.Revision, error) {
+	if m.before != nil {
+		m.before()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next, err := m.plan(by, edits)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range edits {
+		m.rev++
+		if e.Object != nil {
+			e.Object.Header().Revision = m.rev
+		}
+	}
+	m.objects = next
+	m.commits++
+	return m.rev, nil
+}
+
+// plan returns the objects as they would be after edits.
+func (m *memory) plan(by tandem.Principal, edits []tandem.Edit) (map[tandem.Kind]map[string]tandem.Object, error) {
+	next := make(map[tandem.Kind]map[string]tandem.Object)
+	for k, objects := range m.objects {
+		next[k] = maps.Clone(objects)
+	}
+	for i, e := range edits {
+		refuse := func(err error) error { return &tandem.EditError{Index: i, Kind: e.Kind, ID: e.ID, Err: err} }
+		old := next[e.Kind][e.ID]
+		switch {
+		case old != nil && !by.MaySee(old.Owner()), old == nil && e.Object == nil:
+			return nil, refuse(tandem.ErrNotFound)
+		case e.Create && old != nil, e.Expected != 0 && (old == nil || old.Header().Revision != e.Expected):
+			return nil, refuse(tandem.ErrConflict)
+		case e.Object == nil:
+			delete(next[e.Kind], e.ID)
+		default:
+			next[e.Kind][e.ID] = e.Object
+		}
+	}
+	for i, e := range edits {
+		if err := fault(next, e); err != nil {
+			return nil, &tandem.EditError{Index: i, Kind: e.Kind, ID: e.ID, Err: err}
+		}
+	}
+	return next, nil
+}
+
+// fault looks for references to nothing and names that are taken.
+func fault(all map[tandem.Kind]map[string]tandem.Object, e tandem.Edit) error {
+	for _, objects := range all {
+		for _, o := range objects {
+			for _, r := range o.Refs() {
+				if e.Object == nil && r.Kind == e.Kind && r.ID == e.ID {
+					return tandem.FieldError{Reason: "is still used by " + string(o.Kind()) + " " + o.Header().ID}
+				}
+			}
+		}
+	}
+	if e.Object == nil {
+		return nil
+	}
+	for _, r := range e.Object.Refs() {
+		if all[r.Kind][r.ID] == nil {
+			return tandem.FieldError{Field: r.Field, Reason: string(r.Kind) + " " + r.ID + " does not exist"}
+		}
+	}
+	for _, c := range e.Object.Claims() {
+		for id, o := range all[e.Kind] {
+			for _, other := range o.Claims() {
+				if id != e.ID && other.Space == c.Space && other.Name == c.Name {
+					return tandem.FieldError{Field: c.Field, Reason: c.Name + " is held by " + string(e.Kind) + " " + id}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// seal hides nothing, but shows that it was asked.
+type seal struct{}
+
+func (seal) Seal(plain []byte, about string) ([]byte, error) {
+	return slices.Concat([]byte("sealed for "+about+": "), plain), nil
+}
+
+func (seal) Unseal(sealed []byte, about string) ([]byte, error) {
+	plain, ok := bytes.CutPrefix(sealed, []byte("sealed for "+about+": "))
+	if !ok {
+		return nil, errors.New("sealed for something else")
+	}
+	return plain, nil
+}
+
+var began = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+
+// deps joins a memory with parts that answer the same every time.
+func deps(m *memory) control.Deps {
+	bindings := []tandem.Binding{
+		{Account: "a1", Device: "d1", AOR: "100", Contact: "sip:100@192.0.2.7", Transport: tandem.UDP, Edge: "e1", Source: netip.MustParseAddrPort("192.0.2.7:5060"), Expires: began.Add(time.Hour)},
+		{Account: "b1", Device: "d2", AOR: "200", Contact: "sip:200@192.0.2.8", Transport: tandem.TCP, Edge: "e1", Source: netip.MustParseAddrPort("192.0.2.8:5060"), Expires: began.Add(time.Hour)},
+	}
+	return control.Deps{
+		Store: m, Reader: m, Seal: seal{},
+		Trace: func(name string, _ netip.Addr) ([]tandem.Step, error) {
+			return []tandem.Step{{What: "zone", Text: name + " lies in voice.example.net"}}, nil
+		},
+		Registrations: func(by tandem.Principal, account string) []tandem.Binding {
+			return slices.DeleteFunc(slices.Clone(bindings), func(b tandem.Binding) bool { return account != "" && b.Account != account })
+		},
+		Calls: func(tandem.Principal) []tandem.Call {
+			return []tandem.Call{
+				{ID: "1", Account: "a1", From: "100@a", To: "200@b", Type: "invite", State: tandem.CallAnswered, Started: began},
+				{ID: "2", Account: "b1", From: "200@b", To: "100@a", Type: "core", State: tandem.CallRinging, Started: began},
+			}
+		},
+		Permit: func(_ context.Context, _ tandem.Principal, device string, ttl time.Duration) (string, error) {
+			return "https://example.net/p/" + device + "/" + ttl.String(), nil
+		},
+		Served: func(context.Context, tandem.Revision) error { return nil },
+		Status: func() control.Status { return control.Status{Version: "test", Started: began, Revision: m.rev} },
+		Verify: func(context.Context) (control.Verified, error) { return control.Verified{Values: 3}, nil },
+		Backup: func(context.Context, string) error { return nil },
+		CheckZone: func(z *tandem.Zone) error {
+			if i := bytes.IndexByte([]byte(z.Records), '!'); i >= 0 {
+				return tandem.FieldError{Field: "records", Reason: "line 1: ! is not a record"}
+			}
+			return nil
+		},
+	}
+}
+
+// objects returns what m holds of a kind, by id.
+func (m *memory) list(k tandem.Kind) []tandem.Object {
+	out := slices.Collect(maps.Values(m.objects[k]))
+	slices.SortFunc(out, func(a, b tandem.Object) int { return cmp.Compare(a.Header().ID, b.Header().ID) })
+	return out
+}

@@ -1,0 +1,230 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// maxDocument bounds one document, in octets. The longest honest one is a zone with its records.
+const maxDocument = 4 << 20
+
+// format is how a file holds its documents.
+type format uint8
+
+const (
+	jsonLines format = iota + 1 // one JSON object a line
+	jsonText                    // JSON objects one after the other, each over as many lines as it likes
+	yamlText                    // YAML documents between lines of ---
+)
+
+// parse reads one document that begins in line.
+func (f format) parse(data []byte, line int) (tree, error) {
+	if f == yamlText {
+		return parseYAML(data, line)
+	}
+	return parseJSON(data, line)
+}
+
+// raw is one document as it stands in its file.
+type raw struct {
+	offset int64
+	line   int
+	data   []byte
+	err    error // the document cannot be had; data is nil
+}
+
+// splitter cuts a file into documents. Every octet goes past once.
+type splitter struct {
+	in     *bufio.Reader
+	offset int64 // of what comes next
+	line   int   // of what comes next
+}
+
+// sniff tells the format of a file from its beginning: JSON when it begins with a brace, and JSON
+// Lines when the first line that is not empty is a whole object.
+func sniff(in io.ReaderAt, size int64) format {
+	head := make([]byte, min(size, maxDocument))
+	n, _ := in.ReadAt(head, 0)
+	head = bytes.TrimLeft(head[:n], " \t\r\n\ufeff")
+	if len(head) == 0 || head[0] != '{' {
+		return yamlText
+	}
+	first, _, _ := bytes.Cut(head, []byte{'\n'})
+	if json.Valid(first) || bytes.HasSuffix(bytes.TrimRight(first, " \t\r"), []byte{'}'}) {
+		return jsonLines
+	}
+	return jsonText
+}
+
+// documents yields the documents of a file in order. Reading errors are yielded as a raw with err.
+func documents(in io.ReaderAt, size int64, f format) iter.Seq[raw] {
+	const readAhead = 1 << 18
+	s := &splitter{in: bufio.NewReaderSize(io.NewSectionReader(in, 0, size), readAhead), line: 1}
+	if bom, _ := s.in.Peek(3); string(bom) == "\ufeff" {
+		s.offset = 3
+		_, _ = s.in.Discard(3) // what was peeked is there
+	}
+	switch f {
+	case jsonLines:
+		return s.jsonLines
+	case jsonText:
+		return s.jsonText
+	}
+	return s.yaml
+}
+
+// next reads one line with its end. A line over maxDocument comes as nil with tooLong.
+func (s *splitter) next() (data []byte, err error) {
+	length := 0
+	for {
+		part, err := s.in.ReadSlice('\n')
+		length += len(part)
+		if length <= maxDocument {
+			data = append(data, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		s.offset += int64(length)
+		s.line++
+		if length > maxDocument {
+			return nil, errTooLong
+		}
+		if errors.Is(err, io.EOF) && length > 0 {
+			err = nil
+		}
+		return data, err
+	}
+}
+
+var errTooLong = fmt.Errorf("is longer than the %d octets that a document may have", maxDocument)
+
+func (s *splitter) jsonLines(yield func(raw) bool) {
+	for {
+		doc := raw{offset: s.offset, line: s.line}
+		doc.data, doc.err = s.next()
+		switch {
+		case errors.Is(doc.err, io.EOF):
+			return
+		case doc.err == nil && len(bytes.TrimSpace(doc.data)) == 0:
+			continue
+		}
+		if !yield(doc) || doc.err != nil && !errors.Is(doc.err, errTooLong) {
+			return
+		}
+	}
+}
+
+// jsonText finds the end of each object by its braces; whether it is JSON is for the parser to say.
+func (s *splitter) jsonText(yield func(raw) bool) {
+	for {
+		doc := raw{offset: s.offset, line: s.line}
+		doc.data, doc.err = s.braces()
+		if errors.Is(doc.err, io.EOF) {
+			return
+		}
+		object := bytes.TrimLeft(doc.data, " \t\r\n")
+		blank := doc.data[:len(doc.data)-len(object)]
+		doc.line += bytes.Count(blank, []byte{'\n'})
+		doc.offset += int64(len(blank))
+		doc.data = object
+		if !yield(doc) || doc.err != nil {
+			return
+		}
+	}
+}
+
+// braces reads up to the brace that closes the first one, or to the end of the file.
+func (s *splitter) braces() (data []byte, err error) {
+	depth, quoted, escaped, blank := 0, false, false, true
+	for {
+		c, err := s.in.ReadByte()
+		if errors.Is(err, io.EOF) && !blank {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.offset++
+		data = append(data, c)
+		blank = blank && (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+		switch {
+		case len(data) > maxDocument:
+			return nil, errTooLong
+		case escaped:
+			escaped = false
+		case quoted:
+			escaped = c == '\\'
+			quoted = c != '"'
+		case c == '"':
+			quoted = true
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+		}
+		if c == '\n' {
+			s.line++
+		}
+		if c == '}' && !quoted && depth <= 0 {
+			return data, nil
+		}
+	}
+}
+
+// yaml cuts before each line of --- and after each line of ...; nothing else may hold such a line
+// at its beginning (YAML 1.2 section 9.1.2).
+func (s *splitter) yaml(yield func(raw) bool) {
+	doc := raw{offset: s.offset, line: s.line}
+	skipping := false // the rest of a document that is too long
+	for {
+		at, number := s.offset, s.line
+		line, err := s.next()
+		begins, ends := marks(line, "---"), marks(line, "...")
+		if err == nil && !begins && len(doc.data)+len(line) > maxDocument {
+			err = errTooLong
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			if len(doc.data) > 0 {
+				yield(doc)
+			}
+			return
+		case errors.Is(err, errTooLong):
+			if !skipping && !yield(raw{offset: doc.offset, line: doc.line, err: errTooLong}) {
+				return
+			}
+			doc.data, skipping = nil, true
+			continue
+		case err != nil:
+			yield(raw{line: number, err: err})
+			return
+		}
+		if begins {
+			if len(doc.data) > 0 && !yield(doc) {
+				return
+			}
+			doc, skipping = raw{offset: at, line: number}, false
+		}
+		if !skipping {
+			doc.data = append(doc.data, line...)
+		}
+		if ends {
+			if len(doc.data) > 0 && !yield(doc) {
+				return
+			}
+			doc, skipping = raw{offset: s.offset, line: s.line}, false
+		}
+	}
+}
+
+// marks reports whether line is a document marker: the mark, then white space or the end.
+func marks(line []byte, mark string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(mark))
+	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
