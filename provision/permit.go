@@ -14,17 +14,18 @@ import (
 	"tandem/internal/tandem"
 )
 
-// What Permit may refuse with, beside the store's errors.
+// What Permit may refuse with, beside the store's errors. Each is a tandem.FieldError: the asker's
+// affair.
 var (
-	ErrNoSecret = errors.New("the device's secret is not kept here, only its hashes; rotate the secret first")
-	ErrTTL      = errors.New("a permit lasts from one second to seven days")
-	ErrFull     = errors.New("too many permits are open; wait for some to be used or to expire")
+	ErrNoSecret error = tandem.FieldError{Reason: "its secret is not kept here, only hashes of it; rotate the secret first"}
+	ErrTTL      error = tandem.FieldError{Reason: "a permit lasts from one second to thirty days"}
+	ErrFull     error = tandem.FieldError{Reason: "too many permits are open; wait for some to be used or to expire"}
 )
 
 // Bounds of a permit's life.
 const (
 	defaultTTL = time.Hour
-	longestTTL = 7 * 24 * time.Hour
+	longestTTL = 30 * 24 * time.Hour
 )
 
 // Permit returns a secret URL from which the device can fetch its profile once within ttl (zero:
