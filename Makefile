@@ -50,10 +50,11 @@ fuzz:
 bench: bench-dns bench-sip
 
 bench-dns: build
-	bench/dns.sh $(ROUNDS)
+	$(GO) run ./bench dns -rounds $(ROUNDS) -peers "$$(tests/debian.sh peers)"
 
 bench-sip: build
-	bench/sip.sh $(ROUNDS)
+	@tests/debian.sh clients
+	$(GO) run ./bench sip -rounds $(ROUNDS) -peers "$$(tests/debian.sh peers)"
 
 # Debian's clients, and the daemons that the benchmarks compare with.
 tools:
