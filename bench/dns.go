@@ -165,7 +165,7 @@ func reportDNS(o options, all []*contender, empty, full int64) {
 
 // startTandem starts tandem empty, applies the accounts and returns it with what it held before.
 func startTandem(ctx context.Context, o options, dir string) (*contender, int64, error) {
-	version := versionOf(nil, o.tandem, "version")
+	version := versionOf(o.tandem, "version")
 	condition("tandem", "%s, built with %s, GOMAXPROCS 1", version, runtime.Version())
 	config := fmt.Sprintf("data: %[1]s/data\ncontrol:\n  socket: %[1]s/tandem.sock\ndns:\n  listen: [%[2]s:%[3]d]\n", dir, tandemAddr, dnsPort)
 	if err := os.WriteFile(filepath.Join(dir, "tandem.yaml"), []byte(config), 0o600); err != nil {

@@ -17,7 +17,6 @@ type peer struct {
 	files   map[string]string // configuration: path below its directory, text
 	program string
 	args    []string
-	version []string
 }
 
 // In the texts DIR is the peer's own directory, ADDR its address, ZONE the zone file.
@@ -25,19 +24,19 @@ func dnsPeers() []peer {
 	port := fmt.Sprint(dnsPort)
 	return []peer{
 		{
-			name: "nsd", addr: "127.53.0.2", program: "usr/sbin/nsd", args: []string{"-d", "-c", "DIR/nsd.conf"}, version: []string{"-v"},
+			name: "nsd", addr: "127.53.0.2", program: "usr/sbin/nsd", args: []string{"-d", "-c", "DIR/nsd.conf"},
 			files: map[string]string{"nsd.conf": "server:\n ip-address: ADDR@" + port + "\n server-count: 1\n username: \"\"\n database: \"\"\n zonesdir: DIR\n" +
 				" pidfile: DIR/pid\n xfrdfile: DIR/xfrd\n zonelistfile: DIR/zones\n xfrdir: DIR\n rrl-ratelimit: 0\n minimal-responses: yes\n" +
 				"remote-control:\n control-enable: no\nzone:\n name: " + apex + "\n zonefile: ZONE\n"},
 		},
 		{
-			name: "knot", addr: "127.53.0.3", program: "usr/sbin/knotd", args: []string{"-c", "DIR/knot.conf"}, version: []string{"-V"},
+			name: "knot", addr: "127.53.0.3", program: "usr/sbin/knotd", args: []string{"-c", "DIR/knot.conf"},
 			files: map[string]string{"knot.conf": "server:\n  listen: ADDR@" + port + "\n  rundir: DIR\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n" +
 				"log:\n  - target: stderr\n    any: warning\ndatabase:\n  storage: DIR\ntemplate:\n  - id: default\n    storage: DIR\n    journal-content: none\n    zonefile-sync: -1\n    zonefile-load: whole\n" +
 				"zone:\n  - domain: " + apex + "\n    file: ZONE\n"},
 		},
 		{
-			name: "gdnsd", addr: "127.53.0.4", program: "usr/sbin/gdnsd", args: []string{"-c", "DIR", "start"}, version: []string{"--version"},
+			name: "gdnsd", addr: "127.53.0.4", program: "usr/sbin/gdnsd", args: []string{"-c", "DIR", "start"},
 			files: map[string]string{
 				"config":        "options => {\n listen => [ ADDR:" + port + " ]\n udp_threads => 1\n tcp_threads => 1\n run_dir => DIR/run\n state_dir => DIR/state\n chaos_response => none\n}\n",
 				"zones/" + apex: "$INCLUDE ZONE\n", "run/.keep": "", "state/.keep": "",
@@ -88,11 +87,18 @@ func (p peer) start(o options, dir, zone string) (*contender, error) {
 		args = append(args, fill.Replace(arg))
 	}
 	program := filepath.Join(o.peers, p.program)
-	if p.version != nil {
-		condition(p.name, "%s", versionOf(libraryPath(o.peers), program, p.version...))
-	}
+	condition(p.name, "%s, one worker", debianVersion(o.peers, p.name))
 	process, err := start(p.name, libraryPath(o.peers), program, args...)
 	return &contender{name: p.name, addr: addrPort(p.addr), process: process}, err
+}
+
+// debianVersion returns the version of an unpacked package.
+func debianVersion(peers, name string) string {
+	text, err := os.ReadFile(filepath.Join(peers, "have", name))
+	if err != nil {
+		return "unknown version"
+	}
+	return "Debian " + strings.TrimSpace(string(text))
 }
 
 // libraryPath is the environment with which unpacked programs find their libraries; the same that

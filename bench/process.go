@@ -135,10 +135,8 @@ func pinned(ctx context.Context, program string, args ...string) *exec.Cmd {
 }
 
 // versionOf returns the first line that a program prints about itself.
-func versionOf(env []string, program string, args ...string) string {
-	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), env...)
-	out, _ := cmd.CombinedOutput()
+func versionOf(program string, args ...string) string {
+	out, _ := exec.Command(program, args...).CombinedOutput()
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return line
 }

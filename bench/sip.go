@@ -154,14 +154,14 @@ func startServer(dir string) (*process, error) {
 
 func startKamailio(o options, dir string) (*sipContender, error) {
 	program := filepath.Join(o.peers, "usr/sbin/kamailio")
-	condition("kamailio", "%s, -x fm, two children", versionOf(libraryPath(o.peers), program, "-v"))
+	condition("kamailio", "%s, -x fm, two children", debianVersion(o.peers, "kamailio"))
 	p, err := start("kamailio", libraryPath(o.peers), program, "-DD", "-E", "-x", "fm", "-m", "512", "-f", filepath.Join(dir, "kamailio.cfg"), "-w", dir, "-Y", dir, "-P", filepath.Join(dir, "kamailio.pid"))
 	return &sipContender{name: "kamailio", addr: fmt.Sprintf("%s:%d", sipPeer, sipPort), process: p}, err
 }
 
 // startSIPTandem starts tandem with one account whose trunk makes the calls.
 func startSIPTandem(ctx context.Context, o options, dir string) (*sipContender, error) {
-	condition("tandem", "%s", versionOf(nil, o.tandem, "version"))
+	condition("tandem", "%s", versionOf(o.tandem, "version"))
 	config := fmt.Sprintf("data: %[1]s/data\ncontrol:\n  socket: %[1]s/tandem.sock\ndns:\n  listen: [%[2]s:5300]\nsip:\n  edge: edge1\n  listeners:\n    - {name: public, udp: %[2]s:%[3]d}\n", dir, sipTandem, sipPort)
 	if err := os.WriteFile(filepath.Join(dir, "tandem.yaml"), []byte(config), 0o600); err != nil {
 		return nil, err

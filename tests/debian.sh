@@ -98,7 +98,7 @@ unpack() {
 		refresh || fail "cannot download $1: $(grep -m1 '^E:' "$log" || tail -n1 "$log")"
 	done
 	dpkg -x "$new.deb"/*.deb "$new"
-	touch "$new/have/$1"
+	dpkg-deb -f "$new.deb"/*.deb Version >"$new/have/$1"
 	rm -rf "$new.deb"
 }
 
