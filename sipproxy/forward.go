@@ -1,0 +1,454 @@
+package sipproxy
+
+import (
+	"strings"
+	"time"
+
+	"tandem/internal/tandem"
+	"tandem/sipproxy/wire"
+)
+
+// plan is what was decided about a request: where it goes and what happens on the way.
+type plan struct {
+	legs    []legPlan // parallel branches
+	account string    // id of the account that the call belongs to
+	typ     string    // request type, or core
+	// record: the request may begin a dialog, so that its way is recorded. caller is how the
+	// callee's requests reach the side that it came from.
+	record bool
+	caller side
+	// strip are header fields that end here (credentials for us, identities not to be believed).
+	strip func(wire.Header) bool
+	// path is put into Path, so that requests to the contact come back through us (RFC 3327).
+	path string
+	// finish may replace the final response before it goes upstream; nil passes it on.
+	finish func(*wire.Message) *wire.Message
+}
+
+// legPlan is one branch: a Request-URI, and targets of which the next is tried when one fails.
+type legPlan struct {
+	uri     string
+	routes  []string // Route values to put in front (Path of a binding)
+	targets []target
+	failure int // status when no target can be reached, 0: 503
+}
+
+// target is one place to send a request to.
+type target struct {
+	hop  hop
+	node string // id, "" when it is no node of ours
+}
+
+// side is how one end of a dialog is reached by the other end's requests.
+type side struct {
+	hop  hop
+	node string // pinned node; then hop's address counts only until the token is made
+}
+
+// forwarding is a request on its way through us: the response context of RFC 3261 section 16.
+type forwarding struct {
+	w    *worker
+	tx   *serverTx
+	req  *wire.Message // what all branches begin from
+	plan *plan
+	loop uint64
+	legs []*leg
+	call *call
+	done bool // a final response went upstream
+	// cancelled: the caller gave up.
+	cancelled bool
+}
+
+// leg is one branch.
+type leg struct {
+	f       *forwarding
+	plan    legPlan
+	next    int // index of the next target
+	tx      *clientTx
+	final   *wire.Message // nil while pending
+	ringing alarm         // Timer C
+}
+
+// forward sends a's request where p says. From here on the outcome comes as events.
+func (w *worker) forward(a *ask, p *plan) {
+	tx := w.newServerTx(a)
+	if tx == nil {
+		w.answer(a.m, a.back, &refusal{status: 503, reason: "Service Unavailable: too many transactions",
+			fields: []wire.Header{wire.Field(wire.NameRetryAfter, "5")}})
+		return
+	}
+	f := &forwarding{w: w, tx: tx, req: w.base(a.m, p), plan: p, loop: a.loop}
+	tx.forward = f
+	if a.m.Method == "INVITE" {
+		tx.respond(a.m.Response(100, "Trying", ""))
+		if a.m.To.Tag == "" {
+			f.call = w.calls.begin(w, a.m, p)
+		}
+	}
+	f.legs = make([]*leg, len(p.legs))
+	for i := range p.legs {
+		f.legs[i] = &leg{f: f, plan: p.legs[i]}
+	}
+	for _, l := range f.legs {
+		l.try()
+	}
+	f.settle()
+}
+
+// base makes what all branches have in common (RFC 3261 section 16.6 steps 1 to 3).
+func (w *worker) base(m *wire.Message, p *plan) *wire.Message {
+	c := m.Clone(8)
+	if p.strip != nil {
+		c.Remove(p.strip)
+	}
+	if m.MaxForwards < 0 {
+		c.Set(wire.NameMaxForwards, "70")
+	} else {
+		c.Set(wire.NameMaxForwards, itoa(m.MaxForwards-1))
+	}
+	if p.path != "" {
+		c.Prepend(wire.Field(wire.NamePath, p.path))
+	}
+	return c
+}
+
+// try sends the request to the next target that takes it; when there is none left, the branch has
+// failed.
+func (l *leg) try() {
+	f := l.f
+	w := f.w
+	for l.next < len(l.plan.targets) {
+		t := l.plan.targets[l.next]
+		l.next++
+		id := w.rand.Uint64()
+		m, err := f.copyFor(l, t, id)
+		if err != nil {
+			w.log.Warn("no Record-Route token", "err", err)
+			l.fail(503, "Service Unavailable")
+			return
+		}
+		patience := time.Duration(giveUp)
+		if len(l.plan.targets) > 1 {
+			patience = w.cfg.FailoverAfter
+		}
+		tx, err := w.start(id, m, t.hop, patience, l)
+		if err != nil {
+			w.count.failovers.Add(1)
+			continue
+		}
+		l.tx, tx.node = tx, t.node
+		if tx.invite() {
+			w.alarms.set(&l.ringing, l, ringAlarm, w.now.Add(w.cfg.RingTime))
+		}
+		return
+	}
+	if l.plan.failure != 0 {
+		l.fail(l.plan.failure, statusText(l.plan.failure))
+		return
+	}
+	l.fail(503, "Service Unavailable: no target reached")
+}
+
+// copyFor makes the request as it goes to one target (RFC 3261 section 16.6 steps 4 to 8).
+func (f *forwarding) copyFor(l *leg, t target, id uint64) (*wire.Message, error) {
+	m := f.req.Clone(6)
+	m.URI = l.plan.uri
+	for i := len(l.plan.routes) - 1; i >= 0; i-- {
+		m.Prepend(wire.Field(wire.NameRoute, l.plan.routes[i]))
+	}
+	strictNext(m)
+	if f.plan.record {
+		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side{t.hop, t.node}); err != nil {
+			return nil, err
+		}
+	}
+	m.Prepend(wire.Field(wire.NameVia, f.w.viaValue(t.hop, f.w.branches.text(branch{id, f.loop}, m.CallID, m.CSeq))))
+	return m, nil
+}
+
+// strictNext rewrites for a next hop that is a strict router (RFC 3261 section 16.6 step 6): it expects
+// itself in the Request-URI, and the target at the end of Route.
+func strictNext(m *wire.Message) {
+	first := m.Get(wire.NameRoute)
+	if first == "" {
+		return
+	}
+	a, err := wire.ParseAddress(first)
+	if err != nil {
+		return
+	}
+	u, err := wire.ParseURI(a.URI)
+	if err != nil {
+		return
+	}
+	if _, loose := u.Param("lr"); loose {
+		return
+	}
+	m.RemoveFirst(wire.NameRoute)
+	last := -1
+	for i, h := range m.Headers {
+		if h.Name == wire.NameRoute {
+			last = i
+		}
+	}
+	own := wire.Field(wire.NameRoute, "<"+m.URI+">")
+	if last < 0 {
+		m.Prepend(own)
+	} else {
+		m.Headers = append(m.Headers, wire.Header{})
+		copy(m.Headers[last+2:], m.Headers[last+1:])
+		m.Headers[last+1] = own
+	}
+	m.URI = a.URI
+}
+
+// response takes a response to the branch's request (RFC 3261 section 16.7).
+func (l *leg) response(tx *clientTx, m *wire.Message) {
+	m.RemoveFirst(wire.NameVia)
+	f := l.f
+	if tx != l.tx {
+		l.late(tx, m)
+		return
+	}
+	switch {
+	case m.Status == 100:
+	case m.Status < 200:
+		if tx.invite() {
+			f.w.alarms.set(&l.ringing, l, ringAlarm, f.w.now.Add(f.w.cfg.RingTime))
+		}
+		if !f.done {
+			f.call.ringing(f.w, tx.node)
+			f.tx.respond(m)
+		}
+	case m.Status < 300:
+		l.settled(m)
+		f.success(l, m)
+	case m.Status == 503 && l.next < len(l.plan.targets) && !f.cancelled && !f.done:
+		f.w.count.failovers.Add(1)
+		l.try()
+		f.settle()
+	default:
+		l.settled(m)
+		if m.Status >= 600 {
+			f.cancelOthers(l)
+		}
+		f.settle()
+	}
+}
+
+// late takes a response of a target that was given up. Its call may have been set up all the same:
+// a 2xx goes upstream, anything provisional is told to stop.
+func (l *leg) late(tx *clientTx, m *wire.Message) {
+	switch {
+	case m.Status < 200:
+		tx.cancel()
+	case m.Status < 300:
+		l.f.success(l, m)
+	}
+}
+
+// silent is called when a target said nothing in time.
+func (l *leg) silent(tx *clientTx) {
+	if tx != l.tx || l.final != nil {
+		tx.end()
+		return
+	}
+	f := l.f
+	switch {
+	case tx.state == calling && l.next < len(l.plan.targets) && !f.cancelled && !f.done:
+		f.w.count.failovers.Add(1)
+		tx.giveUp()
+		l.try()
+	case tx.invite():
+		tx.giveUp()
+		l.fail(408, "Request Timeout")
+	default:
+		// RFC 4320 section 4.2 forbids 408 here; the caller still listens, so it is told.
+		tx.giveUp()
+		l.fail(504, "Server Time-out")
+	}
+	f.settle()
+}
+
+// giveUp stops retransmissions but still listens for what is late.
+func (tx *clientTx) giveUp() {
+	tx.w.alarms.stop(&tx.retry)
+	tx.out = nil
+	if tx.cancelled && tx.state == proceeding {
+		tx.end()
+		return
+	}
+	tx.cancelled = tx.cancelled || tx.state == proceeding
+	tx.w.alarms.set(&tx.limit, tx, limitAlarm, tx.w.now.Add(giveUp))
+}
+
+// unreachable is called when the network does not carry the request.
+func (l *leg) unreachable(tx *clientTx) {
+	if tx != l.tx || l.final != nil {
+		return
+	}
+	if l.f.cancelled {
+		l.fail(487, "Request Terminated")
+	} else {
+		l.f.w.count.failovers.Add(1)
+		l.try()
+	}
+	l.f.settle()
+}
+
+// wake is Timer C: the phone rang too long (RFC 3261 section 16.8).
+func (l *leg) wake(alarmKind) {
+	if l.final != nil {
+		return
+	}
+	if l.tx != nil && l.tx.state == proceeding {
+		l.tx.cancel()
+		return
+	}
+	l.fail(408, "Request Timeout")
+	l.f.settle()
+}
+
+// fail settles the branch with a response of our own.
+func (l *leg) fail(status int, reason string) {
+	if l.f.cancelled && status != 487 {
+		status, reason = 487, "Request Terminated"
+	}
+	l.settled(l.f.tx.req.Response(status, reason, l.f.w.branches.tag(l.f.tx.req)))
+}
+
+func (l *leg) settled(m *wire.Message) {
+	l.final = m
+	l.f.w.alarms.stop(&l.ringing)
+}
+
+// success passes a 2xx upstream: the first of any request, and every one of an INVITE.
+func (f *forwarding) success(l *leg, m *wire.Message) {
+	if f.done && f.req.Method != "INVITE" {
+		return
+	}
+	if l.tx != nil && !f.done {
+		f.call.answered(f.w, l.tx.node)
+	}
+	f.finish(m)
+	f.cancelOthers(l)
+}
+
+// finish sends a final response upstream.
+func (f *forwarding) finish(m *wire.Message) {
+	f.done = true
+	if f.plan.finish != nil {
+		m = f.plan.finish(m)
+	}
+	f.tx.respond(m)
+}
+
+// settle answers the caller once every branch has ended without success.
+func (f *forwarding) settle() {
+	if f.done {
+		return
+	}
+	for _, l := range f.legs {
+		if l.final == nil {
+			return
+		}
+	}
+	m := f.best()
+	f.call.failed(f.w, m.Status)
+	f.finish(m)
+}
+
+// cancelOthers stops every branch but l that still rings.
+func (f *forwarding) cancelOthers(l *leg) {
+	if f.req.Method != "INVITE" {
+		return
+	}
+	for _, other := range f.legs {
+		if other != l && other.final == nil && other.tx != nil {
+			other.next = len(other.plan.targets)
+			other.tx.cancel()
+		}
+	}
+}
+
+// cancel ends all branches for the caller.
+func (f *forwarding) cancel() {
+	if f.done || f.cancelled {
+		return
+	}
+	f.cancelled = true
+	f.cancelOthers(nil)
+}
+
+// best chooses among final responses (RFC 3261 section 16.7 step 6): a 6xx, else the lowest class, within
+// 4xx one that says what to do. Challenges of all branches are put together.
+func (f *forwarding) best() *wire.Message {
+	var best *wire.Message
+	for _, l := range f.legs {
+		if best == nil || rank(l.final) < rank(best) {
+			best = l.final
+		}
+	}
+	switch {
+	case best == nil:
+		return f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req))
+	case f.cancelled && (best.Status == 408 || best.Status == 503):
+		return f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req))
+	case best.Status == 503:
+		// The next request of this caller may well find a server: not 503 (section 16.7 step 6).
+		return f.tx.req.Response(500, "Server Internal Error: no target served", f.w.branches.tag(f.tx.req))
+	case best.Status == 401 || best.Status == 407:
+		return f.challenges(best)
+	}
+	return best
+}
+
+// rank orders final responses, the best lowest.
+func rank(m *wire.Message) int {
+	switch {
+	case m.Status >= 600:
+		return 0
+	case m.Status == 401, m.Status == 407, m.Status == 415, m.Status == 420, m.Status == 484:
+		return 400
+	case m.Status == 408:
+		return 499 // says least about the callee
+	case m.Status == 503:
+		return 599
+	case m.Status >= 400 && m.Status < 500:
+		return 401
+	}
+	return m.Status
+}
+
+// challenges adds to best the challenges of the other branches (section 16.7 step 7).
+func (f *forwarding) challenges(best *wire.Message) *wire.Message {
+	for _, l := range f.legs {
+		if l.final == best || l.final.Status != 401 && l.final.Status != 407 {
+			continue
+		}
+		for _, h := range l.final.Headers {
+			if h.Name == wire.NameWWWAuthenticate || h.Name == wire.NameProxyAuthenticate {
+				best.Headers = append(best.Headers, h)
+			}
+		}
+	}
+	return best
+}
+
+// viaValue writes our Via for a message to h.
+func (s *Server) viaValue(h hop, branch string) string {
+	l := &s.locals[h.listener]
+	proto := "SIP/2.0/UDP "
+	if h.transport == tandem.TCP {
+		proto = "SIP/2.0/TCP "
+	}
+	var b strings.Builder
+	b.Grow(len(proto) + len(l.host) + len(branch) + 16)
+	b.WriteString(proto)
+	b.WriteString(l.host)
+	b.WriteByte(':')
+	b.WriteString(itoa(int(l.port(h.transport))))
+	b.WriteString(";branch=")
+	b.WriteString(branch)
+	return b.String()
+}

@@ -1,0 +1,251 @@
+package sipproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"tandem/internal/tandem"
+	"tandem/sipproxy/wire"
+)
+
+// sockets is the network as it is: a datagram socket and a stream listener for each listener, and
+// the stream connections.
+type sockets struct {
+	s     *Server
+	seed  maphash.Seed
+	udp   []*net.UDPConn // by listener, nil where there is none
+	tcp   []*net.TCPListener
+	flows flows
+
+	serving sync.WaitGroup // readers, acceptors, connections
+}
+
+func newSockets(s *Server) *sockets {
+	n := &sockets{s: s, seed: maphash.MakeSeed(), udp: make([]*net.UDPConn, len(s.locals)), tcp: make([]*net.TCPListener, len(s.locals))}
+	n.flows.init()
+	return n
+}
+
+// errNoSocket is a hop over a listener that is not bound.
+var errNoSocket = errors.New("no such socket")
+
+func newLocal(l Listener) local {
+	host := l.Host
+	for _, a := range []netip.AddrPort{l.UDP, l.TCP} {
+		if host == "" && a.IsValid() {
+			host = a.Addr().Unmap().String()
+		}
+	}
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+		host = "[" + host + "]"
+	}
+	out := local{name: l.Name, host: host}
+	if l.UDP.IsValid() {
+		out.udp, out.addr = l.UDP.Port(), l.UDP.Addr().Unmap()
+	}
+	if l.TCP.IsValid() {
+		out.tcp, out.addr = l.TCP.Port(), l.TCP.Addr().Unmap()
+	}
+	return out
+}
+
+// reaches reports whether the listener's sockets can send to a: loopback only from loopback, and
+// within one address family.
+func (l *local) reaches(a netip.Addr) bool {
+	a = a.Unmap()
+	if l.addr.IsUnspecified() {
+		return l.addr.Is6() || a.Is4()
+	}
+	return l.addr.Is4() == a.Is4() && (l.addr.IsLoopback() == a.IsLoopback())
+}
+
+// listen binds every listener; on an error it closes what it bound.
+func (n *sockets) listen() error {
+	for i, l := range n.s.cfg.Listeners {
+		if err := n.bind(i, l); err != nil {
+			n.close()
+			return fmt.Errorf("sip listener %s: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
+func (n *sockets) bind(i int, l Listener) error {
+	loc := &n.s.locals[i]
+	if l.UDP.IsValid() {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(l.UDP))
+		if err != nil {
+			return err
+		}
+		n.udp[i] = c
+		c.SetReadBuffer(4 << 20) // a burst waits in the kernel; less than asked for is no error
+		reportErrors(c)
+		loc.udp = c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	}
+	if l.TCP.IsValid() {
+		t, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(l.TCP))
+		if err != nil {
+			return err
+		}
+		n.tcp[i] = t
+		loc.tcp = t.Addr().(*net.TCPAddr).AddrPort().Port()
+	}
+	return nil
+}
+
+func (n *sockets) addrs(listener string) (udp, tcp netip.AddrPort) {
+	for i, l := range n.s.cfg.Listeners {
+		if l.Name != listener {
+			continue
+		}
+		if n.udp[i] != nil {
+			udp = n.udp[i].LocalAddr().(*net.UDPAddr).AddrPort()
+		}
+		if n.tcp[i] != nil {
+			tcp = n.tcp[i].Addr().(*net.TCPAddr).AddrPort()
+		}
+	}
+	return udp, tcp
+}
+
+// serve reads all sockets until ctx ends, and returns once every reader has.
+func (n *sockets) serve(ctx context.Context) {
+	for i := range n.udp {
+		if n.udp[i] != nil {
+			n.serving.Go(func() { n.readUDP(uint8(i)) })
+		}
+		if n.tcp[i] != nil {
+			n.serving.Go(func() { n.accept(uint8(i)) })
+		}
+	}
+	<-ctx.Done()
+	n.close()
+	n.serving.Wait()
+}
+
+// close closes all sockets and connections.
+func (n *sockets) close() {
+	for i := range n.udp {
+		if n.udp[i] != nil {
+			n.udp[i].Close()
+		}
+		if n.tcp[i] != nil {
+			n.tcp[i].Close()
+		}
+	}
+	n.flows.close()
+}
+
+// workerFor returns the worker that a message belongs to, by its Call-ID, so that one call's messages
+// are handled one after the other.
+func (n *sockets) workerFor(data []byte) *worker {
+	ws := n.s.workers
+	if len(ws) == 1 {
+		return ws[0]
+	}
+	return ws[maphash.Bytes(n.seed, wire.CallID(data))%uint64(len(ws))]
+}
+
+// send implements network.
+func (n *sockets) send(to hop, b []byte, worker int, tx uint64) error {
+	if int(to.listener) >= len(n.udp) {
+		return errNoSocket
+	}
+	if to.transport == tandem.TCP {
+		return n.sendStream(to, b, worker, tx)
+	}
+	c := n.udp[to.listener]
+	if c == nil {
+		return errNoSocket
+	}
+	_, err := c.WriteToUDPAddrPort(b, to.remote)
+	if err != nil && isRefused(err) {
+		// What an earlier datagram met; this one was not sent and may be for somebody else.
+		_, err = c.WriteToUDPAddrPort(b, to.remote)
+	}
+	return err
+}
+
+// ours reports whether a URI names this proxy: an address of a listener, or a name that leads
+// devices here.
+func (s *Server) ours(u *wire.URI) bool {
+	port := u.Port
+	if port == 0 {
+		port = 5060
+	}
+	host := strings.Trim(u.Host, "[]")
+	addr, err := netip.ParseAddr(host)
+	for i := range s.locals {
+		l := &s.locals[i]
+		if port != l.udp && port != l.tcp {
+			continue
+		}
+		if strings.EqualFold(strings.Trim(l.host, "[]"), host) || err == nil && addr.Unmap() == l.addr {
+			return true
+		}
+	}
+	if err == nil {
+		return false
+	}
+	if acct, _ := s.dir.AccountByHost(host); acct != nil {
+		return true
+	}
+	label, zone, _ := strings.Cut(host, ".")
+	return label != "" && len(zone) > 5 && strings.EqualFold(zone[:5], "edge.") && s.dir.IsOurs(host)
+}
+
+// recorded reports whether a Request-URI is one that we put into Record-Route: a strict router's
+// request then has the target at the end of Route.
+func (s *Server) recorded(u *wire.URI) bool {
+	if _, loose := u.Param("lr"); !loose {
+		return false
+	}
+	return (isToken(u.User) || strings.HasPrefix(u.User, "path.")) && s.ours(u)
+}
+
+// ownVia reports whether a Via's sent-by is one of our listeners.
+func (s *Server) ownVia(v *wire.Via) bool {
+	for i := range s.locals {
+		l := &s.locals[i]
+		if (v.Port == l.udp || v.Port == l.tcp) && v.Port != 0 && strings.EqualFold(l.host, v.Host) {
+			return true
+		}
+	}
+	return false
+}
+
+// upstream is where a Via without transaction of ours says that a response goes.
+func (s *Server) upstream(v *wire.Via, from hop) (hop, bool) {
+	host := v.Received
+	if host == "" {
+		host = v.Host
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if err != nil {
+		return hop{}, false
+	}
+	port := v.Port
+	if v.RPort != 0 {
+		port = v.RPort
+	}
+	if port == 0 {
+		port = 5060
+	}
+	t := tandem.UDP
+	if strings.EqualFold(v.Transport, "TCP") {
+		t = tandem.TCP
+	}
+	for i := range s.locals {
+		l := &s.locals[i]
+		if l.port(t) != 0 && l.reaches(addr) {
+			return hop{transport: t, listener: uint8(i), remote: netip.AddrPortFrom(addr, port), flow: true}, true
+		}
+	}
+	return hop{}, false
+}
