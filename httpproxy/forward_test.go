@@ -40,8 +40,8 @@ func TestAccountsReachTheirOwnServers(t *testing.T) {
 			t.Errorf("GET with Host %s = %d %q, want %d %q", tt.host, code, body, tt.code, tt.body)
 		}
 	}
-	if got := b.reading("tandem_http_misdirected_total"); got != 3 {
-		t.Errorf("tandem_http_misdirected_total = %v, want 3", got)
+	if got := b.reading("tandem_httpproxy_misdirected_total"); got != 3 {
+		t.Errorf("tandem_httpproxy_misdirected_total = %v, want 3", got)
 	}
 }
 
@@ -106,8 +106,8 @@ func TestFailover(t *testing.T) {
 			if tt.code != 200 {
 				want = 0
 			}
-			if got := b.reading("tandem_http_failovers_total"); got != want {
-				t.Errorf("tandem_http_failovers_total = %v, want %v", got, want)
+			if got := b.reading("tandem_httpproxy_failovers_total"); got != want {
+				t.Errorf("tandem_httpproxy_failovers_total = %v, want %v", got, want)
 			}
 		})
 	}
@@ -259,8 +259,8 @@ func TestBounds(t *testing.T) {
 	if code, _ := b.ask(get("alpha.v.test")); code != 200 {
 		t.Errorf("after the others ended = %d, want 200", code)
 	}
-	if got := b.reading("tandem_http_active"); got != 0 {
-		t.Errorf("tandem_http_active = %v at the end, want 0", got)
+	if got := b.reading("tandem_httpproxy_active"); got != 0 {
+		t.Errorf("tandem_httpproxy_active = %v at the end, want 0", got)
 	}
 }
 
@@ -281,8 +281,8 @@ func TestPanicIsContained(t *testing.T) {
 		if got := recover(); got != http.ErrAbortHandler {
 			t.Errorf("recovered %v, want http.ErrAbortHandler", got)
 		}
-		if got := b.reading("tandem_http_panics_total"); got != 1 {
-			t.Errorf("tandem_http_panics_total = %v, want 1", got)
+		if got := b.reading("tandem_httpproxy_panics_total"); got != 1 {
+			t.Errorf("tandem_httpproxy_panics_total = %v, want 1", got)
 		}
 	}()
 	b.ServeHTTP(exploding{httptest.NewRecorder()}, get("gamma.v.test"))

@@ -186,8 +186,8 @@ func TestConnectionBound(t *testing.T) {
 	if err := ask(second); err == nil {
 		t.Error("second connection was answered, want it closed")
 	}
-	if got := b.reading("tandem_http_busy_total"); got != 1 {
-		t.Errorf("tandem_http_busy_total = %v, want 1", got)
+	if got := b.reading("tandem_httpproxy_busy_total"); got != 1 {
+		t.Errorf("tandem_httpproxy_busy_total = %v, want 1", got)
 	}
 }
 

@@ -51,12 +51,12 @@ func TestHostsGauge(t *testing.T) {
 	for i := range 100 {
 		b.Apply([]tandem.Change{change(account("1003", fmt.Sprint("l", i), "vanity"))})
 	}
-	if got := b.reading("tandem_http_hosts"); got != 4 {
-		t.Errorf("tandem_http_hosts = %v after renaming, want 4", got)
+	if got := b.reading("tandem_httpproxy_hosts"); got != 4 {
+		t.Errorf("tandem_httpproxy_hosts = %v after renaming, want 4", got)
 	}
 	b.Apply([]tandem.Change{deletion(tandem.KindAccount, "1003")})
-	if got := b.reading("tandem_http_hosts"); got != 2 {
-		t.Errorf("tandem_http_hosts = %v after deletion, want 2", got)
+	if got := b.reading("tandem_httpproxy_hosts"); got != 2 {
+		t.Errorf("tandem_httpproxy_hosts = %v after deletion, want 2", got)
 	}
 }
 
