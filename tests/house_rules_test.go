@@ -105,9 +105,9 @@ func mayNotImport(own, name string, test bool) string {
 	if first, _, _ := strings.Cut(name, "/"); !strings.Contains(first, ".") {
 		return ""
 	}
-	here := strings.Fields(rooms[own].libraries)
-	if test || own == "tests" {
-		here = append(here, strings.Fields(anywhere)...)
+	here := append(strings.Fields(rooms[own].libraries), everywhere)
+	if test {
+		here = append(here, everyTesting)
 	}
 	for _, library := range here {
 		if name == library || strings.HasPrefix(name, library+"/") {

@@ -38,13 +38,17 @@ var rooms = map[string]room{
 	"internal/lab":     {vocabulary + " internal/control", "github.com/emiago/sipgo golang.org/x/net"},
 	"internal/node":    {"rooms", "github.com/prometheus/client_golang go.yaml.in/yaml/v3"},
 	"cmd/tandem":       {vocabulary + " internal/control internal/node internal/lab", "github.com/spf13/cobra go.yaml.in/yaml/v3 golang.org/x/term"},
-	"tests":            {vocabulary + " internal/control internal/node", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
+	"tests":            {vocabulary + " internal/control internal/node internal/lab", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
 	"bench":            {vocabulary, "github.com/miekg/dns golang.org/x/sys"},
 	"images":           {"", ""},
 }
 
-// anywhere lists libraries that tests of every room may use.
-const anywhere = "github.com/google/go-cmp golang.org/x/sync"
+// Libraries of every room: the standard library's neighbour for goroutines that are waited for, and
+// in tests the comparison of values.
+const (
+	everywhere   = "golang.org/x/sync"
+	everyTesting = "github.com/google/go-cmp"
+)
 
 // TestHouse holds the tree to style.md's rules.
 func TestHouse(t *testing.T) {
