@@ -1,0 +1,79 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/control"
+	"tandem/internal/tandem"
+)
+
+func newAccount(s *session) *cobra.Command {
+	return group("account", "Steer accounts", newRepoint(s), newMove(s))
+}
+
+const repointHelp = `Points one forwarding name of an account at a cluster, or at listed nodes. The key is the name's
+first label: a request type such as invite, or a key that the account's routes use.
+
+The next request follows at once. Open dialogs stay with the node that has them.`
+
+func newRepoint(s *session) *cobra.Command {
+	var to control.Repoint
+	cmd := &cobra.Command{
+		Use: "repoint ACCOUNT KEY (--cluster ID | --nodes ID,...)", Short: "Point a forwarding name at other feature servers",
+		Long:    repointHelp,
+		Example: "  tandem account repoint 1001 invite --cluster east\n  tandem account repoint 1001 voicemail --nodes vm1,vm2",
+		Args:    cobra.ExactArgs(2), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (to.Cluster == "") == (len(to.Nodes) == 0) {
+				return misuse("give either --cluster or --nodes")
+			}
+			to.Key = args[1]
+			result, err := s.door().Repoint(cmd.Context(), args[0], to)
+			if err != nil {
+				return err
+			}
+			s.printf("%s of account %s repointed at revision %d\n", to.Key, args[0], result.Revision)
+			return s.served(cmd.Context(), result.Revision)
+		},
+	}
+	cmd.Flags().StringVar(&to.Cluster, "cluster", "", "a cluster; its nodes are filtered by request type")
+	cmd.Flags().StringSliceVar(&to.Nodes, "nodes", nil, "nodes, whatever types they serve")
+	_ = cmd.RegisterFlagCompletionFunc("cluster", s.completeIDs(tandem.KindCluster)) // the flag exists
+	_ = cmd.RegisterFlagCompletionFunc("nodes", s.completeIDs(tandem.KindNode))      // as above
+	s.waitFlag(cmd)
+	return cmd
+}
+
+const moveHelp = `Gives an account other connection points, and tells when its devices follow: when every cached
+answer has expired they resolve anew, at their next registration. Until then the old edges go on
+serving them.`
+
+func newMove(s *session) *cobra.Command {
+	var edges []string
+	cmd := &cobra.Command{
+		Use: "move ACCOUNT --edges ID,...", Short: "Move an account to other connection points",
+		Long:    moveHelp,
+		Example: "  tandem account move 1001 --edges east1,east2\n  tandem account move 1001 --edges \"\"   # those of its zone",
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("edges") {
+				return misuse("--edges is missing: edge ids, or \"\" for those of the account's zone")
+			}
+			moved, err := s.door().Move(cmd.Context(), args[0], control.Move{Edges: edges})
+			if err != nil {
+				return err
+			}
+			s.printf("account %s moved at revision %d\n", args[0], moved.Revision)
+			s.printf("DNS caches forget the old connection points by %s; devices follow at their next registration after it\n",
+				moved.Resolved.Local().Format(time.DateTime))
+			s.printf("%d of %s are still on other edges\n", moved.Behind, plural(moved.Devices, "registration"))
+			return s.served(cmd.Context(), moved.Revision)
+		},
+	}
+	cmd.Flags().StringSliceVar(&edges, "edges", nil, "edge ids; \"\" for those of its zone")
+	_ = cmd.RegisterFlagCompletionFunc("edges", s.completeIDs(tandem.KindEdge)) // the flag exists
+	s.waitFlag(cmd)
+	return cmd
+}

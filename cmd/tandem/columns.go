@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"tandem/internal/tandem"
+)
+
+// header returns the columns of a kind's table.
+func header(k tandem.Kind) []string {
+	switch k {
+	case tandem.KindZone:
+		return []string{"ID", "ROLE", "SERVICE ZONE", "EDGES", "RECORDS"}
+	case tandem.KindNode:
+		return []string{"ID", "CLUSTER", "STATE", "ADDRESSES", "PORTS", "PRIORITY", "WEIGHT", "TYPES"}
+	case tandem.KindEdge:
+		return []string{"ID", "ADDRESSES", "PORTS", "PRIORITY", "WEIGHT"}
+	case tandem.KindGroup:
+		return []string{"ID", "CLUSTER", "NAME"}
+	case tandem.KindAccount:
+		return []string{"ID", "INBOUND NAME", "GROUP", "NUMBERS", "NAME"}
+	case tandem.KindPeer:
+		return []string{"ID", "ROLE", "LISTENER", "NETWORKS", "ACCOUNT"}
+	case tandem.KindUser:
+		return []string{"ID", "ACCOUNT", "EXTENSION", "NUMBERS", "NAME"}
+	case tandem.KindDevice:
+		return []string{"ID", "ACCOUNT", "USERNAME", "USER", "MAC", "MODEL"}
+	}
+	return []string{"ID", "NAME"}
+}
+
+// cells returns an object's row in its kind's table.
+func cells(k tandem.Kind, item json.RawMessage) ([]string, error) {
+	object := tandem.New(k)
+	if err := json.Unmarshal(item, object); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	id := object.Header().ID
+	switch o := object.(type) {
+	case *tandem.Zone:
+		return []string{id, string(o.Role), o.ServiceZone, strings.Join(o.Edges, ","), lines(o.Records)}, nil
+	case *tandem.Node:
+		state := o.State
+		if state == "" {
+			state = tandem.NodeActive
+		}
+		return []string{id, o.Cluster, string(state), addresses(o.Addresses), ports(o.Ports), strconv.Itoa(int(o.Priority)), weight(o.Weight), types(o.Types)}, nil
+	case *tandem.Edge:
+		return []string{id, addresses(o.Addresses), ports(o.Ports), strconv.Itoa(int(o.Priority)), weight(o.Weight)}, nil
+	case *tandem.Group:
+		return []string{id, o.Cluster, o.Name}, nil
+	case *tandem.Account:
+		return []string{id, o.InboundName(), o.Group, strings.Join(o.Numbers, ","), o.Name}, nil
+	case *tandem.Peer:
+		return []string{id, string(o.Role), o.Listener, networks(o.Networks), o.Account}, nil
+	case *tandem.User:
+		return []string{id, o.Account, o.Extension, strings.Join(o.Numbers, ","), o.Name}, nil
+	case *tandem.Device:
+		return []string{id, o.Account, o.Username, o.User, o.MAC, o.Model}, nil
+	case *tandem.Cluster:
+		return []string{id, o.Name}, nil
+	}
+	return []string{id, ""}, nil
+}
+
+// lines says how many lines of records there are.
+func lines(records string) string {
+	if records == "" {
+		return ""
+	}
+	n := strings.Count(strings.TrimRight(records, "\n"), "\n") + 1
+	return strconv.Itoa(n) + " lines"
+}
+
+func weight(n uint16) string {
+	if n == 0 {
+		return "100"
+	}
+	return strconv.Itoa(int(n))
+}
+
+func addresses(list []netip.Addr) string {
+	parts := make([]string, len(list))
+	for i, a := range list {
+		parts[i] = a.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+func networks(list []netip.Prefix) string {
+	parts := make([]string, len(list))
+	for i, n := range list {
+		parts[i] = n.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+func types(list []tandem.RequestType) string {
+	parts := make([]string, len(list))
+	for i, t := range list {
+		parts[i] = string(t)
+	}
+	return strings.Join(parts, ",")
+}
+
+func ports(p tandem.Ports) string {
+	var parts []string
+	for t := tandem.UDP; t <= tandem.HTTPS; t++ {
+		if n := p.Of(t); n != 0 {
+			parts = append(parts, t.String()+":"+strconv.Itoa(int(n)))
+		}
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/control"
+)
+
+func newStatus(s *session) *cobra.Command {
+	var form string
+	cmd := &cobra.Command{
+		Use: "status", Short: "Tell how the running tandem is",
+		Long:    "Tells how the running tandem is: its revision, its parts and where they listen, and how much\nthere is of what.",
+		Example: "  tandem status\n  tandem status -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			status, err := s.door().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if form != "table" {
+				return s.show(form, status, nil)
+			}
+			s.status(status)
+			return nil
+		},
+	}
+	outputFlag(cmd, &form, "table")
+	return cmd
+}
+
+func (s *session) status(status control.Status) {
+	s.printf("tandem %s, up since %s\n", status.Version, status.Started.Local().Format(time.DateTime))
+	s.printf("revision %d, epoch %d\n", status.Revision, status.Epoch)
+	if len(status.Counts) > 0 {
+		var counts []string
+		for _, c := range status.Counts {
+			counts = append(counts, fmt.Sprintf("%s %s", thousands(c.Value), c.Name))
+		}
+		s.printf("%s\n", strings.Join(counts, ", "))
+	}
+	s.printf("\n")
+	t := table{header: []string{"PART", "STATE", "SERVES", "LISTENS"}}
+	for _, p := range status.Parts {
+		serves := ""
+		if p.Serves != 0 {
+			serves = fmt.Sprint(p.Serves)
+		}
+		t.add(p.Name, p.State, serves, strings.Join(p.Addresses, " "))
+	}
+	t.print(s.out, s.width())
+}
