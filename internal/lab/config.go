@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"text/template"
 	"time"
+
+	"tandem/internal/tandem"
 )
 
 // Config says where the server is that the lab stands beside, and where the lab's own parts are.
@@ -76,20 +78,21 @@ func nodeNames() []string { return []string{"east1", "east2", "west1", "west2"} 
 // Person is a user of the example objects, with a phone whose SIP user name is the user's id.
 type Person struct {
 	ID, Account, Name string
-	Extension, Number string // Number may be empty
-	Secret, MAC       string // of the phone
-	Domain            string // the name the phone is given: its account's inbound name
-	Dialled           string // the name by which people of other accounts dial it
+	Extension, Number string           // Number may be empty
+	Secret, MAC       string           // of the phone
+	Domain            string           // the name the phone is given: its account's inbound name
+	Dialled           string           // the name by which people of other accounts dial it
+	Transport         tandem.Transport // the one the phone keeps to; zero: what DNS prefers
 }
 
 // People returns the users of the example objects.
 func People() []Person {
 	const acmeCurrent, acme, globex = "q7mxk2vd5bwz3nta." + zone, "acme." + zone, "globex." + zone
 	return []Person{
-		{"alice", "1001", "Alice Adams", "200", "+12025550120", "alice-demo-secret", "00005e005301", acmeCurrent, acme},
-		{"bob", "1001", "Bob Brown", "201", "+12025550121", "bob-demo-secret", "00005e005302", acmeCurrent, acme},
-		{"carol", "1002", "Carol Clark", "300", "+12025550130", "carol-demo-secret", "00005e005303", globex, globex},
-		{"dave", "1002", "Dave Dixon", "301", "", "dave-demo-secret", "00005e005304", globex, globex},
+		{"alice", "1001", "Alice Adams", "200", "+12025550120", "alice-demo-secret", "00005e005301", acmeCurrent, acme, 0},
+		{"bob", "1001", "Bob Brown", "201", "+12025550121", "bob-demo-secret", "00005e005302", acmeCurrent, acme, 0},
+		{"carol", "1002", "Carol Clark", "300", "+12025550130", "carol-demo-secret", "00005e005303", globex, globex, 0},
+		{"dave", "1002", "Dave Dixon", "301", "", "dave-demo-secret", "00005e005304", globex, globex, tandem.TCP},
 	}
 }
 

@@ -156,7 +156,7 @@ func startPhones(cfg Config, log *slog.Logger) (*phones, error) {
 	ps := &phones{running: running{cancel: cancel}}
 	for _, who := range People() {
 		p, err := NewPhone(PhoneConfig{User: who.ID, Secret: who.Secret, Domain: who.Domain,
-			Listen: netip.AddrPortFrom(cfg.Phones, 0), Resolver: Resolver{Server: cfg.DNS},
+			Listen: netip.AddrPortFrom(cfg.Phones, 0), Resolver: Resolver{Server: cfg.DNS, Only: who.Transport},
 			Answer: Reply{Delay: 500 * time.Millisecond}}, log)
 		if err == nil {
 			err = ps.start(ctx, p, log)

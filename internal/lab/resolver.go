@@ -23,7 +23,7 @@ import (
 // value knows numeric addresses only.
 type Resolver struct {
 	Server netip.AddrPort
-	// Only, when set, keeps to one transport; others are passed over in NAPTR's order.
+	// Only, when set, keeps to one transport for names that ask for none; NAPTR's others are passed over.
 	Only tandem.Transport
 }
 
@@ -55,18 +55,17 @@ func (r Resolver) targets(ctx context.Context, u sip.Uri) ([]tandem.Target, erro
 	if maddr, ok := u.UriParams.Get("maddr"); ok {
 		u.Host = maddr
 	}
-	asked, err := r.asked(u)
+	asked, err := transportAsked(u)
 	if err != nil {
 		return nil, err
 	}
 	if addr, err := netip.ParseAddr(strings.Trim(u.Host, "[]")); err == nil {
-		t := cmp.Or(asked, tandem.UDP)
-		return []tandem.Target{{Transport: t, Addr: netip.AddrPortFrom(addr, cmp.Or(uint16(u.Port), 5060)), Host: u.Host}}, nil
+		return []tandem.Target{{Transport: cmp.Or(asked, tandem.UDP), Addr: netip.AddrPortFrom(addr, cmp.Or(uint16(u.Port), 5060)), Host: u.Host}}, nil
 	}
 	if !r.Server.IsValid() {
 		return nil, fmt.Errorf("resolve %s: %w", u.Host, errNoServer)
 	}
-	found, err := r.named(ctx, u, asked)
+	found, err := r.named(ctx, u, cmp.Or(asked, r.Only))
 	if err == nil && len(found) == 0 {
 		err = errors.New("no usable record")
 	}
@@ -76,11 +75,11 @@ func (r Resolver) targets(ctx context.Context, u sip.Uri) ([]tandem.Target, erro
 	return found, nil
 }
 
-// asked returns the transport that the URI or the Resolver demands, zero when neither does.
-func (r Resolver) asked(u sip.Uri) (tandem.Transport, error) {
+// transportAsked returns the transport that the URI demands, zero when it demands none.
+func transportAsked(u sip.Uri) (tandem.Transport, error) {
 	name, ok := u.UriParams.Get("transport")
 	if !ok {
-		return r.Only, nil
+		return 0, nil
 	}
 	var t tandem.Transport
 	if err := t.UnmarshalText([]byte(strings.ToLower(name))); err != nil {

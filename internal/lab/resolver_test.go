@@ -124,6 +124,7 @@ func TestTargets(t *testing.T) {
 		{"sip:srv.example", 0, []string{"udp 192.0.2.3:5080"}, ""},
 		{"sip:host.example", 0, []string{"udp 192.0.2.9:5060"}, ""},
 		{"sip:192.0.2.7", 0, []string{"udp 192.0.2.7:5060"}, ""},
+		{"sip:192.0.2.7", tandem.TCP, []string{"udp 192.0.2.7:5060"}, ""},
 		{"sip:192.0.2.7:5070;transport=tcp", 0, []string{"tcp 192.0.2.7:5070"}, ""},
 		{"sip:nobody.example", 0, nil, "no such host"},
 		{"sip:hollow.example", 0, nil, "no such host"},

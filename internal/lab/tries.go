@@ -51,7 +51,8 @@ func trySteering(cfg Config, dig, c string) []Try {
 		{"The calls of this moment and the last ones", c + " call list", nil},
 		{"Why a name resolves as it does: account, group, cluster, nodes", c + " dns trace invite.1001.svc." + zone,
 			[]string{"...acme-group...", "...east..."}},
-		{"What a feature server was asked: Acme's calls are in the east", "curl -s http://" + host(cfg, 0) + "/log", []string{"... account=...." + zone + "..."}},
+		{"What Acme's feature servers in the east were asked", "curl -s http://" + host(cfg, 0) + "/log http://" + host(cfg, 1) + "/log",
+			[]string{"... REGISTER account=q7mxk2vd5bwz3nta." + zone + "..."}},
 		{"Move Acme's calls to the west while they go on; its phones notice nothing", c + " account repoint 1001 invite --cluster west", nil},
 		{"The next call's name leads there", dig + "SRV _sip._udp.invite.1001.svc." + zone,
 			[]string{"... SRV ... west1.node.svc." + zone + "."}},
@@ -71,7 +72,7 @@ func tryServices(cfg Config, c string) []Try {
 		{"A phone's configuration, over TLS, from a URL that works once; its server is a name",
 			"curl -s --cacert " + cfg.CA + ` "$(` + c + ` device permit alice-phone)"`,
 			[]string{`...q7mxk2vd5bwz3nta.` + zone + `...`}},
-		{"Figures for Prometheus", fmt.Sprintf("curl -s http://%s/metrics | grep ^tandem_ | head -n 40", cfg.Metrics), []string{"tandem_..."}},
+		{"Figures for Prometheus", fmt.Sprintf("curl -s http://%s/metrics | grep ^tandem_sip", cfg.Metrics), []string{"tandem_sip..."}},
 	}
 }
 
