@@ -188,7 +188,7 @@ func TestControlSocket(t *testing.T) {
 		t.Errorf("openapi.json: %s, %v, version %q, %d paths", code, err, document.OpenAPI, len(document.Paths))
 	}
 	code, metrics := s.curl("http://" + s.addr(1) + ":9153/metrics")
-	if code != "200" || !strings.Contains(metrics, "tandem_dns") || !strings.Contains(metrics, "tandem_sip") {
+	if code != "200" || !strings.Contains(metrics, "tandem_dnsd") || !strings.Contains(metrics, "tandem_sipproxy") {
 		t.Errorf("metrics: %s\n%s", code, tail(metrics, 20))
 	}
 }

@@ -15,7 +15,7 @@ func TestKillAndRestart(t *testing.T) {
 	s := startServer(t)
 	east := s.feature(8, "uas_call")
 	s.phone(101, "uac_request", fromAlice("REGISTER")).succeed()
-	before := s.must("sip", "registrations", "1001", "-o", "json")
+	before := s.must("sip", "registrations", "--account", "1001", "-o", "json")
 	if !strings.Contains(before, s.addr(101)) {
 		t.Fatalf("no registration to lose:\n%s", before)
 	}
@@ -25,7 +25,7 @@ func TestKillAndRestart(t *testing.T) {
 	eventually(t, 10*time.Second, "the call is up", func() bool { return len(east.requests("ACK")) > 0 })
 	s.kill()
 	s.start()
-	if after := s.must("sip", "registrations", "1001", "-o", "json"); !strings.Contains(after, s.addr(101)) {
+	if after := s.must("sip", "registrations", "--account", "1001", "-o", "json"); !strings.Contains(after, s.addr(101)) {
 		t.Errorf("the registration is gone:\n%s\nbefore it was\n%s", after, before)
 	}
 	call.succeed()
@@ -41,7 +41,7 @@ func TestKillAndRestart(t *testing.T) {
 	s.phone(101, "uac_request", gone).succeed()
 	s.kill()
 	s.start()
-	if after := s.must("sip", "registrations", "1001", "-o", "json"); strings.Contains(after, s.addr(101)) {
+	if after := s.must("sip", "registrations", "--account", "1001", "-o", "json"); strings.Contains(after, s.addr(101)) {
 		t.Errorf("a removed registration is back:\n%s", after)
 	}
 }
@@ -85,4 +85,21 @@ loop:
 		}
 	}
 	s.must("store", "verify")
+}
+
+// SIGTERM ends the process cleanly, with exit code 0, and it starts again on the same ports at once.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.feature(8, "uas_any")
+	s.phone(100, "uac_request", fromAlice("MESSAGE")).succeed()
+	s.stop()
+	if _, code := s.run("", "status"); code != 5 {
+		t.Errorf("status of a server that ended: exit %d, want 5", code)
+	}
+	if log := s.log(); strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
+		t.Errorf("the end was not clean:\n%s", tail(log, 40))
+	}
+	s.start()
+	s.phone(100, "uac_request", fromAlice("MESSAGE")).succeed()
 }

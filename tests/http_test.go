@@ -71,7 +71,7 @@ func TestD3(t *testing.T) {
 	if got := s.profile("phone-c")["server"]; got != "bravo.voice.example.net" {
 		t.Errorf("phone-c's server is %v, want bravo.voice.example.net", got)
 	}
-	url := strings.TrimSpace(s.must("device", "permit", "phone-a"))
+	url := strings.TrimSpace(s.must("device", "provisioning-url", "phone-a"))
 	if code, _ := s.curl("-k", url); code != "200" {
 		t.Errorf("first fetch: %s, want 200", code)
 	}
@@ -86,9 +86,9 @@ func TestD3(t *testing.T) {
 // profile fetches a device's configuration by a fresh one-time URL.
 func (s *server) profile(device string) map[string]any {
 	s.t.Helper()
-	url := strings.TrimSpace(s.must("device", "permit", device))
+	url := strings.TrimSpace(s.must("device", "provisioning-url", device))
 	if !strings.HasPrefix(url, "https://") {
-		s.t.Fatalf("tandem device permit printed %q, want an https URL", url)
+		s.t.Fatalf("tandem device provisioning-url printed %q, want an https URL", url)
 	}
 	code, body := s.curl("-k", url)
 	profile := make(map[string]any)
@@ -105,7 +105,7 @@ func TestD14(t *testing.T) {
 	if target, _ := s.chain("alpha.voice.example.net", "SIP+D2U"); target != s.addr(1)+":5060" {
 		t.Errorf("before the move: %q, want %s", target, s.addr(1))
 	}
-	s.must("account", "move", "1001", "edge2")
+	s.must("account", "move", "1001", "--edges", "edge2")
 	target, passed := s.chain("alpha.voice.example.net", "SIP+D2U")
 	if target != s.addr(2)+":5060" {
 		t.Errorf("moved: %q by %q, want %s", target, passed, s.addr(2))

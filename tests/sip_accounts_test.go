@@ -18,7 +18,7 @@ func TestD4(t *testing.T) {
 	b := s.baresip(101, fmt.Sprintf(account, "bob", "auto"))
 	a.prints(15*time.Second, "200 OK")
 	b.prints(15*time.Second, "200 OK")
-	registrations := s.must("sip", "registrations", "1001")
+	registrations := s.must("sip", "registrations", "--account", "1001")
 	for _, phone := range []string{"alice", s.addr(100), "bob", s.addr(101)} {
 		if !strings.Contains(registrations, phone) {
 			t.Errorf("tandem sip registrations does not show %s:\n%s", phone, registrations)
@@ -53,7 +53,7 @@ func TestD4Refused(t *testing.T) {
 	if text := lost.output(); strings.Contains(text, "200 OK") || strings.Contains(text, "SIP/2.0 4") {
 		t.Errorf("a phone whose name does not exist reached a server:\n%s", text)
 	}
-	if got := s.must("sip", "registrations", "1001"); strings.Contains(got, "127.") {
+	if got := s.must("sip", "registrations", "--account", "1001"); strings.Contains(got, "127.") {
 		t.Errorf("registrations after refusals:\n%s", got)
 	}
 }
@@ -81,6 +81,9 @@ func TestD12(t *testing.T) {
 	if a, b := len(east.requests("")), len(west.requests("")); a+b != 0 {
 		t.Errorf("refused requests reached feature servers: east1 %d, west1 %d", a, b)
 	}
+	guess := fromAlice("MESSAGE")
+	guess.password = "guess"
+	s.phone(101, "uac_request", guess).refused("403")
 	// The host of a call's target names the destination and may differ: it is alice's account, and
 	// so her account's servers, that take the request.
 	r := fromAlice("MESSAGE")
