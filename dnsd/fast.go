@@ -49,20 +49,16 @@ type ask struct {
 // fast answers the query in into out and returns the answer's length, 0 for what it leaves to full.
 // It allocates nothing.
 func (m *model) fast(in, out []byte, c client) int {
-	var q ask
-	if !q.read(in, c.stream) || len(out) < q.limit {
+	a := composer{m: m, in: in, out: out}
+	if !a.q.read(in, c.stream) || len(out) < a.q.limit {
 		return 0
 	}
-	z, at := m.zoneOfAsk(&q)
+	z, at := m.zoneOfAsk(&a.q)
 	if z == nil || at == 0 || !z.answers(c.addr) {
 		return 0
 	}
-	a := composer{m: m, z: z, q: &q, in: in, out: out}
-	a.apexAt = headerSize + int(q.labels[at])
-	if at == q.count {
-		a.apexAt = headerSize + q.size - 1
-	}
-	top := q.label(at - 1)
+	a.z, a.apexAt = z, headerSize+a.q.size-len(z.apex)
+	top := a.q.label(at - 1)
 	switch z.role {
 	case tandem.RoleAccounts:
 		return a.inbound(top, at)
@@ -187,9 +183,9 @@ func (m *model) zoneOfAsk(q *ask) (*zone, int) {
 
 // composer is an answer of the fast path in the making.
 type composer struct {
+	q      ask // by value, so that it stays on the stack
 	m      *model
 	z      *zone
-	q      *ask
 	in     []byte
 	out    []byte
 	apexAt int // offset of the apex in the question
