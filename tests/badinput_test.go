@@ -173,7 +173,7 @@ func TestLoop(t *testing.T) {
 	s := startServer(t)
 	// The feature server sends whatever it gets back to the edge as a request of its own making:
 	// the same Request-URI, the same dialog, with the edge's Via still below.
-	looper := s.backToBack(8)
+	looper := s.relay(8)
 	h := s.handset(100, "alice")
 	got := h.login(dialogue{method: "MESSAGE", from: alice, to: "777@alpha.voice.example.net"}, "MD5", "alice-secret")
 	if code := got.uri(); code != "482" && code != "404" && code != "483" {

@@ -1,17 +1,58 @@
 package tests
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+
+	"tandem/internal/lab"
 )
 
-// relay is a feature server that sends each call back to the edge, as a PBX does that knows the
-// called phone only by its registration there. It stays in the signalling path by Record-Route, so
-// that it is the middle of the call and not only its door.
+// backToBack runs a feature server of the lab at a host of the block: a back-to-back user agent
+// that makes each call it takes a second one, back to the edge, to the same user.
+func (s *server) backToBack(host int) *lab.Node {
+	s.t.Helper()
+	node, err := lab.NewNode(lab.NodeConfig{
+		ID:  fmt.Sprintf("node%d", host),
+		SIP: netip.MustParseAddrPort(s.addr(host) + ":5060"),
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := node.Listen(); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- node.Run(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Errorf("the feature server at .%d ended with %v", host, err)
+		}
+	})
+	return node
+}
+
+// count says how many requests of a method a node has seen.
+func count(node *lab.Node, method string) int {
+	n := 0
+	for _, seen := range node.Seen() {
+		if seen.Method == method {
+			n++
+		}
+	}
+	return n
+}
+
+// relay is a feature server that sends each request back to the edge unchanged but for its own Via
+// and Record-Route, as a proxy does.
 type relay struct {
 	t      testing.TB
 	conn   *net.UDPConn
@@ -21,8 +62,8 @@ type relay struct {
 	counts map[string]int
 }
 
-// backToBack starts a relay at a host of the block.
-func (s *server) backToBack(host int) *relay {
+// relay starts a relay at a host of the block.
+func (s *server) relay(host int) *relay {
 	s.t.Helper()
 	own := s.addr(host) + ":5060"
 	local, err := net.ResolveUDPAddr("udp", own)

@@ -27,7 +27,7 @@ func TestD4(t *testing.T) {
 	a.command("/dial sip:202@alpha.voice.example.net")
 	a.prints(15*time.Second, "Call established")
 	b.prints(5*time.Second, "Call established")
-	if got := node.count("INVITE"); got != 1 {
+	if got := count(node, "INVITE"); got != 1 {
 		t.Errorf("the feature server saw %d INVITEs from the edge, want the call to go through it once", got)
 	}
 	if calls := s.must("call", "list"); !strings.Contains(calls, "answered") {
