@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -32,19 +33,33 @@ func newExchange(all []*phone, cfg Config, log *slog.Logger) *exchange {
 	return &exchange{phones: all, cfg: cfg, log: log}
 }
 
-// register registers every phone once, so that what is printed next is true. A refusal is an error:
-// nothing of the lab would work.
+// register registers every phone once, so that what is printed next is true.
 func (x *exchange) register(ctx context.Context) error {
 	for _, p := range x.phones {
-		ctx, cancel := context.WithTimeout(ctx, registerWait)
-		_, err := p.Register(ctx, registerFor)
-		cancel()
-		if err != nil {
+		if err := x.registerFirst(ctx, p); err != nil {
 			return fmt.Errorf("lab: register %s at %s: %w", p.ID, p.Domain, err)
 		}
 		x.registered.Add(1)
 	}
 	return nil
+}
+
+// registerFirst registers p, again as long as the server is still starting. A refusal is an error:
+// nothing of the lab would work.
+func (x *exchange) registerFirst(ctx context.Context, p *phone) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	for {
+		_, err := p.Register(ctx, registerFor)
+		var refused *StatusError
+		if err == nil || errors.As(err, &refused) && refused.Code != 503 {
+			return err
+		}
+		x.log.Debug("not registered yet", "phone", p.ID, "err", err)
+		if !pause(ctx, 100*time.Millisecond) {
+			return err
+		}
+	}
 }
 
 // run refreshes registrations, makes calls and reports until ctx ends, and waits for what it began.
