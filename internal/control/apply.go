@@ -71,7 +71,7 @@ type run struct {
 	result Result
 	mu     sync.Mutex
 	bad    map[int32]bool // documents that have been refused
-	stored []bool         // documents that the store holds already; written by one goroutine
+	found  []finding      // by document; written by one goroutine, between the stages
 }
 
 // start reads and checks each document by itself.
@@ -85,7 +85,7 @@ func (s *Server) start(ctx context.Context, by tandem.Principal, b body, bare bo
 	if err != nil {
 		return nil, err
 	}
-	r.result.Total, r.stored = len(r.docs), make([]bool, len(r.docs))
+	r.result.Total, r.found = len(r.docs), make([]finding, len(r.docs))
 	return r, r.faults.err()
 }
 
@@ -109,14 +109,15 @@ type resolved struct {
 	err     error   // trouble of ours
 }
 
-// resolve works out what a batch comes to.
-func (r *run) resolve(ctx context.Context, docs []int32, write bool) resolved {
+// resolve works out what a batch comes to. When it is written for the first time, what did not exist
+// a moment ago is not looked for again: should it be there now, the commit is refused and resolved anew.
+func (r *run) resolve(ctx context.Context, docs []int32, write, again bool) resolved {
 	out := resolved{docs: docs, intents: make([]intent, len(docs)), errs: make([]error, len(docs))}
 	res := r.resolver(write)
 	for i, n := range docs {
 		o, err := r.object(n)
 		if err == nil {
-			out.intents[i], err = res.resolve(ctx, o)
+			out.intents[i], err = res.resolve(ctx, o, r.found[n] == foundNone && write && !again)
 		}
 		if fault := (documentError{}); errors.As(err, &fault) {
 			out.errs[i] = fault.error
@@ -130,12 +131,31 @@ func (r *run) resolve(ctx context.Context, docs []int32, write bool) resolved {
 	return out
 }
 
-// batches yields the numbers from..to of the documents that are not known to be stored, so many at
-// a time.
+// finding is what the check found of a document's object in the store.
+type finding uint8
+
+const (
+	foundOther finding = iota // there may be one
+	foundNone                 // there was none
+	foundSame                 // the store has it already like this
+)
+
+func find(a Action) finding {
+	switch a {
+	case Created:
+		return foundNone
+	case Unchanged:
+		return foundSame
+	}
+	return foundOther
+}
+
+// batches yields the numbers from..to of the documents that the store does not hold already, so
+// many at a time.
 func (r *run) batches(from, to int) iter.Seq[[]int32] {
 	return grouped(func(yield func(int32) bool) {
 		for n := from; n < to; n++ {
-			if !r.stored[n] && !yield(int32(n)) {
+			if r.found[n] != foundSame && !yield(int32(n)) {
 				return
 			}
 		}
@@ -153,7 +173,7 @@ func (r *run) resolver(write bool) *resolver {
 // not nil, is told what each document comes to, in order.
 func (r *run) check(ctx context.Context, seen func(n int32, it intent) error) error {
 	work := func(docs []int32) resolved {
-		batch := r.resolve(ctx, docs, false)
+		batch := r.resolve(ctx, docs, false, false)
 		if batch.err == nil {
 			batch.err = r.checkStore(ctx, &batch)
 		}
@@ -170,7 +190,7 @@ func (r *run) check(ctx context.Context, seen func(n int32, it intent) error) er
 				continue
 			}
 			it := batch.intents[i]
-			r.stored[n] = it.action == Unchanged
+			r.found[n] = find(it.action)
 			if it.action == Unchanged {
 				r.result.Unchanged++
 			}
@@ -214,7 +234,7 @@ func (r *run) write(ctx context.Context) error {
 		split = 0
 	}
 	for _, part := range [][2]int{{0, split}, {split, len(r.docs)}} {
-		work := func(docs []int32) resolved { return r.resolve(ctx, docs, true) }
+		work := func(docs []int32) resolved { return r.resolve(ctx, docs, true, false) }
 		err := inOrder(ctx, r.batches(part[0], part[1]), work, func(batch resolved) error {
 			return r.commit(ctx, batch)
 		})
@@ -246,7 +266,7 @@ func (r *run) commit(ctx context.Context, batch resolved) error {
 		if !errors.Is(err, tandem.ErrConflict) {
 			return err
 		}
-		batch = r.resolve(ctx, batch.docs, true)
+		batch = r.resolve(ctx, batch.docs, true, true)
 	}
 	return err
 }

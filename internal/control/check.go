@@ -16,9 +16,9 @@ func (r *run) checkStore(ctx context.Context, batch *resolved) error {
 			r.refuse(batch.docs[i])
 		}
 	}
-	for from := 0; from < len(batch.docs); {
-		c := closure{run: r, res: r.resolver(false), needed: make(map[int32]bool), inside: batch.docs[from:]}
-		edits, numbers, err := c.edits(ctx, batch, from)
+	for range maxFaults {
+		c := closure{run: r, res: r.resolver(false), needed: make(map[int32]bool), inside: batch.docs}
+		edits, numbers, err := c.edits(ctx, batch)
 		if err != nil || len(edits) == 0 {
 			return err
 		}
@@ -29,9 +29,8 @@ func (r *run) checkStore(ctx context.Context, batch *resolved) error {
 		}
 		n := numbers[refused.Index]
 		r.refuse(n)
-		if i := slices.Index(batch.docs, n); i >= from {
+		if i, inside := slices.BinarySearch(batch.docs, n); inside {
 			batch.errs[i] = refused.Err
-			from = i + 1
 		}
 	}
 	return nil
@@ -60,10 +59,10 @@ type closure struct {
 	numbers []int32
 }
 
-// edits returns the edits to check for batch from position from on, and each one's document. What
-// depends on a refused document is left out: its reader has been told already.
-func (c *closure) edits(ctx context.Context, batch *resolved, from int) (edits []tandem.Edit, numbers []int32, err error) {
-	for i := from; i < len(batch.docs); i++ {
+// edits returns the edits to check for batch, and each one's document. What depends on a refused
+// document is left out: its reader has been told already.
+func (c *closure) edits(ctx context.Context, batch *resolved) (edits []tandem.Edit, numbers []int32, err error) {
+	for i := range batch.docs {
 		if batch.errs[i] != nil || batch.intents[i].action == Unchanged {
 			continue
 		}
@@ -114,7 +113,7 @@ func (c *closure) visit(ctx context.Context, n int32) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	it, err := c.res.resolve(ctx, o)
+	it, err := c.res.resolve(ctx, o, false)
 	if errors.As(err, new(documentError)) {
 		return false, nil
 	}

@@ -44,11 +44,13 @@ type Config struct {
 func (c Config) Validate() error {
 	switch {
 	case c.Socket == "":
-		return errors.New("control: socket is missing: the path of the unix socket")
+		return tandem.FieldError{Field: "socket", Reason: "is missing: the path of the unix socket"}
 	case len(c.Socket) > maxSocketPath:
-		return fmt.Errorf("control: socket: %s is longer than the %d octets that a unix socket's path may have", c.Socket, maxSocketPath)
-	case c.MaxDocuments < 0 || c.MaxRequests < 0:
-		return errors.New("control: limits cannot be negative")
+		return tandem.FieldError{Field: "socket", Reason: fmt.Sprintf("is %d octets long; a unix socket's path has at most %d", len(c.Socket), maxSocketPath)}
+	case c.MaxDocuments < 0:
+		return tandem.FieldError{Field: "maxDocuments", Reason: "cannot be negative"}
+	case c.MaxRequests < 0:
+		return tandem.FieldError{Field: "maxRequests", Reason: "cannot be negative"}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -104,39 +105,49 @@ func (m *memory) plan(by tandem.Principal, edits []tandem.Edit) (map[tandem.Kind
 			next[e.Kind][e.ID] = e.Object
 		}
 	}
+	used, held := relations(next)
 	for i, e := range edits {
-		if err := fault(next, e); err != nil {
+		if err := fault(next, used, held, e); err != nil {
 			return nil, &tandem.EditError{Index: i, Kind: e.Kind, ID: e.ID, Err: err}
 		}
 	}
 	return next, nil
 }
 
-// fault looks for references to nothing and names that are taken.
-func fault(all map[tandem.Kind]map[string]tandem.Object, e tandem.Edit) error {
+// relations gathers who uses an object and who holds a name, by text.
+func relations(all map[tandem.Kind]map[string]tandem.Object) (used map[string]string, held map[string][]string) {
+	used, held = make(map[string]string), make(map[string][]string)
 	for _, objects := range all {
-		for _, o := range objects {
+		for id, o := range objects {
 			for _, r := range o.Refs() {
-				if e.Object == nil && r.Kind == e.Kind && r.ID == e.ID {
-					return tandem.FieldError{Reason: "is still used by " + string(o.Kind()) + " " + o.Header().ID}
-				}
+				used[string(r.Kind)+" "+r.ID] = string(o.Kind()) + " " + id
+			}
+			for _, c := range o.Claims() {
+				held[c.Space+" "+c.Name] = append(held[c.Space+" "+c.Name], string(o.Kind())+" "+id)
 			}
 		}
+	}
+	return used, held
+}
+
+// fault looks for references to nothing and names that are taken.
+func fault(all map[tandem.Kind]map[string]tandem.Object, used map[string]string, held map[string][]string, e tandem.Edit) error {
+	name := string(e.Kind) + " " + e.ID
+	if by := used[name]; e.Object == nil && by != "" {
+		return tandem.FieldError{Reason: by + " refers to it"}
 	}
 	if e.Object == nil {
 		return nil
 	}
 	for _, r := range e.Object.Refs() {
 		if all[r.Kind][r.ID] == nil {
-			return tandem.FieldError{Field: r.Field, Reason: string(r.Kind) + " " + r.ID + " does not exist"}
+			return tandem.FieldError{Field: r.Field, Reason: fmt.Sprintf("there is no %s %q", r.Kind, r.ID)}
 		}
 	}
 	for _, c := range e.Object.Claims() {
-		for id, o := range all[e.Kind] {
-			for _, other := range o.Claims() {
-				if id != e.ID && other.Space == c.Space && other.Name == c.Name {
-					return tandem.FieldError{Field: c.Field, Reason: c.Name + " is held by " + string(e.Kind) + " " + id}
-				}
+		for _, holder := range held[c.Space+" "+c.Name] {
+			if holder != name {
+				return tandem.FieldError{Field: c.Field, Reason: c.Name + " is held by " + holder}
 			}
 		}
 	}

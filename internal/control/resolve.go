@@ -40,22 +40,24 @@ type intent struct {
 	edit   tandem.Edit
 }
 
-// resolve works out what an object, which it takes over, comes to. A fault of the document is a
-// documentError; any other error is trouble of ours.
-func (r *resolver) resolve(ctx context.Context, o tandem.Object) (intent, error) {
+// resolve works out what an object, which it takes over, comes to; absent says that the store is
+// known not to have it. A fault of the document is a documentError; any other error is trouble of
+// ours.
+func (r *resolver) resolve(ctx context.Context, o tandem.Object, absent bool) (intent, error) {
 	head := o.Header()
 	if !r.by.MaySee(o.Owner()) {
 		return intent{}, documentError{tandem.ErrNotFound}
 	}
-	old, err := r.reader.Get(ctx, r.by, o.Kind(), head.ID)
-	if err != nil && !errors.Is(err, tandem.ErrNotFound) {
-		return intent{}, err
+	var old tandem.Object
+	if !absent {
+		var err error
+		if old, err = r.stored(ctx, o.Kind(), head.ID); err != nil {
+			return intent{}, err
+		}
 	}
 	var stored tandem.Revision
-	if err == nil {
+	if old != nil {
 		stored = old.Header().Revision
-	} else {
-		old = nil
 	}
 	if head.Revision != 0 && head.Revision != stored {
 		return intent{}, documentError{tandem.ErrConflict}
@@ -74,6 +76,15 @@ func (r *resolver) resolve(ctx context.Context, o tandem.Object) (intent, error)
 	head.Revision = 0
 	it.edit = tandem.Edit{Kind: o.Kind(), ID: head.ID, Object: o, Expected: stored, Create: old == nil}
 	return it, nil
+}
+
+// stored returns what the store has, or nil.
+func (r *resolver) stored(ctx context.Context, k tandem.Kind, id string) (tandem.Object, error) {
+	o, err := r.reader.Get(ctx, r.by, k, id)
+	if errors.Is(err, tandem.ErrNotFound) {
+		return nil, nil
+	}
+	return o, err
 }
 
 // documentError is a fault of the document: a FieldError, tandem.ErrNotFound or tandem.ErrConflict.
@@ -111,11 +122,8 @@ func (r *resolver) account(ctx context.Context, id string) (*tandem.Account, err
 	if a := r.accounts[id]; a != nil {
 		return a, nil
 	}
-	o, err := r.reader.Get(ctx, r.by, tandem.KindAccount, id)
-	if errors.Is(err, tandem.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
+	o, err := r.stored(ctx, tandem.KindAccount, id)
+	if o == nil || err != nil {
 		return nil, err
 	}
 	a := o.(*tandem.Account)
