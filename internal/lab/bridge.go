@@ -24,6 +24,22 @@ type leg struct {
 
 func newLeg(d *dialog) *leg { return &leg{d: d, acked: make(chan *sip.Request, 1)} }
 
+// arrival is an INVITE that is being answered.
+type arrival struct {
+	req *sip.Request
+	tx  sip.ServerTransaction
+	tag string  // ours, for a new dialog
+	own sip.Uri // our Contact
+}
+
+// respond answers the INVITE with code, and with what like, a response of the other half, brings.
+func (in arrival) respond(code int, reason string, like *sip.Response) *sip.Response {
+	res := respond(in.req, in.tag, code, reason)
+	res.AppendHeader(&sip.ContactHeader{Address: in.own})
+	setBody(res, like.Body(), contentType(like))
+	return res
+}
+
 // takeInvite answers a new call: emergency calls and calls that a node has had before end here,
 // as at a gateway; all others go back to the proxy, which knows where the called party is.
 func (n *Node) takeInvite(ctx context.Context, req *sip.Request, tx sip.ServerTransaction) {
@@ -59,23 +75,19 @@ func (n *Node) bridge(ctx context.Context, req *sip.Request, tx sip.ServerTransa
 		tx.Respond(respond(req, tag, 483, "Too Many Hops"))
 		return
 	}
+	in := arrival{req, tx, tag, n.contact(req)}
 	to := n.backTo(req)
 	out := n.onward(req, to.Transport)
-	a := newLeg(newCalled(req, tag, n.contact(req)))
-	o, res := n.follow(ctx, req, tx, tag, a.d.own, out, to)
-	if o == nil {
-		tx.Respond(respond(req, tag, 503, ""))
-		return
-	}
+	o, res := n.follow(ctx, in, out, to)
 	if res == nil || !res.IsSuccess() {
 		tx.Respond(relayed(req, tag, res))
 		return
 	}
-	b := newLeg(newCaller(out, res))
+	a, b := newLeg(newCalled(req, tag, in.own)), newLeg(newCaller(out, res))
 	a.peer, b.peer = b, a
 	n.keep(a)
 	n.keep(b)
-	n.join(ctx, req, tx, tag, a, b, o, res)
+	n.join(ctx, in, a, o, res)
 }
 
 // onward copies what a call brought into the request that carries it on.
@@ -102,25 +114,21 @@ func (n *Node) onward(req *sip.Request, transport tandem.Transport) *sip.Request
 	return out
 }
 
-// follow sends out and relays what comes back before the final response, which it returns; the
-// caller's CANCEL is passed on. A nil *outgoing means that nothing could be sent.
-func (n *Node) follow(ctx context.Context, req *sip.Request, tx sip.ServerTransaction, tag string,
-	own sip.Uri, out *sip.Request, to tandem.Target) (*outgoing, *sip.Response) {
+// follow sends out and relays what comes back before the final response, which it returns, nil when
+// none comes; the caller's CANCEL is passed on.
+func (n *Node) follow(ctx context.Context, in arrival, out *sip.Request, to tandem.Target) (*outgoing, *sip.Response) {
 	calling, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if !tx.OnCancel(func(*sip.Request) { cancel() }) {
+	if !in.tx.OnCancel(func(*sip.Request) { cancel() }) {
 		return nil, nil
 	}
 	o, err := n.end.invite(calling, out, to)
 	if err != nil {
 		n.log.Debug("call not sent on", "to", to.Addr, "err", err)
-		return nil, nil
+		return nil, respond(in.req, in.tag, 503, "")
 	}
 	res, err := o.final(calling, func(res *sip.Response) {
-		early := respond(req, tag, res.StatusCode, res.Reason)
-		early.AppendHeader(&sip.ContactHeader{Address: own})
-		setBody(early, res.Body(), contentType(res))
-		tx.Respond(early)
+		in.tx.Respond(in.respond(res.StatusCode, res.Reason, res))
 	})
 	if err != nil {
 		n.log.Debug("call sent on without a final response", "to", to.Addr, "err", err)
@@ -129,27 +137,23 @@ func (n *Node) follow(ctx context.Context, req *sip.Request, tx sip.ServerTransa
 	return o, res
 }
 
-// join answers the caller with the called party's 2xx and carries the ACK across; when the caller
-// never acknowledges, both calls are ended.
-func (n *Node) join(ctx context.Context, req *sip.Request, tx sip.ServerTransaction, tag string,
-	a, b *leg, o *outgoing, res *sip.Response) {
-	ok := respond(req, tag, res.StatusCode, res.Reason)
-	ok.AppendHeader(&sip.ContactHeader{Address: a.d.own})
-	setBody(ok, res.Body(), contentType(res))
-	ack, err := accept(ctx, tx, ok, a.acked)
+// join answers the caller of a with the 2xx of its other half and carries the ACK across; when the
+// caller never acknowledges, both calls are ended.
+func (n *Node) join(ctx context.Context, in arrival, a *leg, o *outgoing, res *sip.Response) {
+	ack, err := accept(ctx, in.tx, in.respond(res.StatusCode, res.Reason, res), a.acked)
 	var body []byte
 	kind := ""
 	if err == nil {
 		body, kind = ack.Body(), contentType(ack)
 	}
-	if err := o.ack(ctx, b.d, n.find, body, kind); err != nil {
+	if err := o.ack(ctx, a.peer.d, n.find, body, kind); err != nil {
 		n.log.Debug("ACK not sent on", "err", err)
 	}
 	if err == nil {
 		return
 	}
 	n.log.Debug("caller never acknowledged", "call", a.d.callID, "err", err)
-	for _, l := range []*leg{a, b} {
+	for _, l := range []*leg{a, a.peer} {
 		n.forget(l)
 		n.end.ask(ctx, l.d.request(sip.BYE, nil, ""), n.hop(ctx, l.d))
 	}
@@ -228,13 +232,14 @@ func (n *Node) takeReinvite(ctx context.Context, req *sip.Request, tx sip.Server
 	}
 	b := l.peer
 	out := b.d.request(sip.INVITE, req.Body(), contentType(req))
-	o, res := n.follow(ctx, req, tx, "", l.d.own, out, n.hop(ctx, b.d))
-	if o == nil || res == nil || !res.IsSuccess() {
+	in := arrival{req, tx, "", l.d.own}
+	o, res := n.follow(ctx, in, out, n.hop(ctx, b.d))
+	if res == nil || !res.IsSuccess() {
 		tx.Respond(relayed(req, "", res))
 		return
 	}
 	b.d.refresh(res.Contact())
-	n.join(ctx, req, tx, "", l, b, o, res)
+	n.join(ctx, in, l, o, res)
 }
 
 // drain forgets an ACK that came twice, so that it is not taken for the next one.
