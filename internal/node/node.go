@@ -1,0 +1,210 @@
+// Package node is where the rooms meet: it reads the configuration file, builds the parts that the
+// file names, introduces them to one another, and runs and stops them as one.
+//
+// It promises: the store is opened before anything listens, every listener is bound before
+// anything serves, and every part has the whole of the store before it takes its first packet. After
+// that one goroutine follows the store and gives each batch to each part in turn, so that a
+// revision counts as served when all of them have it. The first part that fails ends all; the store
+// closes last; no goroutine is left behind.
+//
+// It leaves signals and the exit code to the command.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tandem/internal/tandem"
+	"tandem/store"
+)
+
+// Node is a configured appliance.
+type Node struct {
+	cfg     *Config
+	log     *slog.Logger
+	started time.Time
+	ready   chan struct{} // closed when everything serves
+
+	mu     sync.Mutex
+	store  *store.Store
+	parts  []part
+	served *progress
+}
+
+// New checks cfg and returns a node that has opened and bound nothing yet.
+func New(cfg *Config, log *slog.Logger) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Node{cfg: cfg, log: log, ready: make(chan struct{}), served: newProgress()}, nil
+}
+
+// Run opens the store, builds, binds, restores, serves until ctx ends, and closes. A node runs once.
+func (n *Node) Run(ctx context.Context) (err error) {
+	n.started = time.Now()
+	kept, err := store.Open(n.cfg.Data, n.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	parts, err := n.build(kept)
+	if err != nil {
+		return err
+	}
+	if err := listen(parts); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.store, n.parts = kept, parts
+	n.mu.Unlock()
+	return n.serve(ctx, kept, parts)
+}
+
+// listen binds all parts. When one cannot, those before it are made to let go.
+func listen(parts []part) error {
+	for i, p := range parts {
+		if p.listen == nil {
+			continue
+		}
+		if err := p.listen(); err != nil {
+			over, end := context.WithCancel(context.Background())
+			end()
+			for _, bound := range parts[:i] {
+				if bound.listen != nil {
+					_ = bound.run(over) // closes what it bound and returns at once
+				}
+			}
+			return fmt.Errorf("%s: %w", p.name, bindError(err))
+		}
+	}
+	return nil
+}
+
+// bindError says in few words which address could not be bound and why.
+func bindError(err error) error {
+	var op *net.OpError
+	var code syscall.Errno
+	if !errors.As(err, &op) || op.Addr == nil || !errors.As(err, &code) {
+		return err
+	}
+	return fmt.Errorf("cannot listen on %s %s: %w", op.Net, op.Addr, code)
+}
+
+// serve restores every part from the store and runs them all until ctx or one of them ends.
+func (n *Node) serve(ctx context.Context, kept *store.Store, parts []part) error {
+	running, ctx := errgroup.WithContext(ctx)
+	last, err := kept.Snapshot(ctx, func(changes []tandem.Change) error {
+		apply(parts, changes)
+		return nil
+	})
+	if err == nil {
+		for _, p := range parts {
+			if p.restored != nil {
+				p.restored(last)
+			}
+		}
+		n.served.advance(last)
+	}
+	running.Go(func() error {
+		if err != nil {
+			return fmt.Errorf("restore from the store: %w", err)
+		}
+		return n.follow(ctx, kept, parts, last)
+	})
+	for _, p := range parts {
+		if p.run != nil {
+			running.Go(func() error { return n.run(ctx, p) })
+		}
+	}
+	if err == nil {
+		close(n.ready)
+		n.log.Info("serving", "revision", last, "listeners", n.Addrs())
+	}
+	err = running.Wait()
+	n.log.Info("stopped", "err", err)
+	return err
+}
+
+// run runs one part and names it in its error.
+func (n *Node) run(ctx context.Context, p part) error {
+	if err := p.run(ctx); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	if ctx.Err() == nil {
+		return fmt.Errorf("%s: ended by itself", p.name)
+	}
+	return nil
+}
+
+// follow gives every committed batch to every part and notes the revision that all serve.
+func (n *Node) follow(ctx context.Context, kept *store.Store, parts []part, after tandem.Revision) error {
+	err := kept.Follow(ctx, after, func(changes []tandem.Change) error {
+		apply(parts, changes)
+		if len(changes) > 0 {
+			n.served.advance(changes[len(changes)-1].Revision)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("follow the store: %w", err)
+}
+
+func apply(parts []part, changes []tandem.Change) {
+	for _, p := range parts {
+		if p.apply != nil {
+			p.apply(changes)
+		}
+	}
+}
+
+// Ready is closed once every part serves.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Addrs returns the bound addresses by listener, such as dns, sip/public/udp, https or control, once
+// Ready is closed.
+func (n *Node) Addrs() map[string][]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make(map[string][]string)
+	for _, p := range n.parts {
+		if p.addrs != nil {
+			maps.Copy(all, p.addrs())
+		}
+	}
+	return all
+}
+
+// Served returns once every part serves the revision, or ctx ends.
+func (n *Node) Served(ctx context.Context, revision tandem.Revision) error {
+	return n.served.wait(ctx, revision)
+}
+
+// Version returns the program's version as the Go tool recorded it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
+}
+
+// authorityDir is where the appliance's own authority is kept.
+func (c *Config) authorityDir() string { return filepath.Join(c.Data, "tls") }

@@ -1,0 +1,229 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+
+	"tandem/dnsd"
+	"tandem/httpproxy"
+	"tandem/internal/control"
+	"tandem/internal/tandem"
+	"tandem/provision"
+	"tandem/sipproxy"
+	"tandem/store"
+)
+
+// part is one part as the node runs it. What it does not have is nil.
+type part struct {
+	name     string
+	listen   func() error
+	run      func(context.Context) error
+	apply    func([]tandem.Change)
+	restored func(tandem.Revision) // told the revision of the snapshot that was applied
+	metrics  func(emit func(tandem.Sample))
+	addrs    func() map[string][]string // by listener, after listen
+}
+
+// builder holds what parts are given of one another while they are built.
+type builder struct {
+	*Node
+	store *store.Store
+	certs *authority
+	parts []part
+
+	dns       *dnsd.Server
+	sip       *sipproxy.Server
+	http      *httpproxy.Server
+	provision *provision.Server
+}
+
+// build makes the parts that the configuration names, each after those it needs.
+func (n *Node) build(kept *store.Store) ([]part, error) {
+	b := &builder{Node: n, store: kept}
+	for _, step := range []struct {
+		wanted bool
+		build  func() error
+	}{
+		{n.cfg.HTTP != nil || n.cfg.Provision != nil, b.buildAuthority},
+		{n.cfg.DNS != nil, b.buildDNS},
+		{n.cfg.SIP != nil, b.buildSIP},
+		{n.cfg.HTTP != nil, b.buildHTTP},
+		{n.cfg.Provision != nil, b.buildProvision},
+		{n.cfg.Metrics != nil, b.buildMetrics},
+		{n.cfg.Control != nil, b.buildControl},
+	} {
+		if !step.wanted {
+			continue
+		}
+		if err := step.build(); err != nil {
+			return nil, err
+		}
+	}
+	return b.parts, nil
+}
+
+func (b *builder) buildAuthority() (err error) {
+	b.certs, err = openAuthority(b.cfg.authorityDir(), b.cfg.TLS)
+	if err != nil {
+		return err
+	}
+	if b.cfg.Provision != nil {
+		b.certs.fallback = b.cfg.Provision.Host
+	}
+	b.certs.allow = func(name string) bool { return b.http != nil && b.http.Serves(name) }
+	return nil
+}
+
+func (b *builder) buildDNS() (err error) {
+	b.dns, err = dnsd.New(*b.cfg.DNS, b.log)
+	if err != nil {
+		return err
+	}
+	b.parts = append(b.parts, part{
+		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
+		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
+	})
+	return nil
+}
+
+func (b *builder) buildSIP() (err error) {
+	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store}, b.log)
+	if err != nil {
+		return err
+	}
+	b.parts = append(b.parts, part{
+		name: "sip", listen: b.sip.Listen, run: b.sip.Run, apply: b.sip.Apply, metrics: b.sip.Metrics, addrs: b.sipAddrs,
+	})
+	return nil
+}
+
+// sipAddrs names each address by its listener and transport.
+func (b *builder) sipAddrs() map[string][]string {
+	all := make(map[string][]string)
+	for _, l := range b.cfg.SIP.Listeners {
+		udp, tcp := b.sip.Addrs(l.Name)
+		for transport, at := range map[string]netip.AddrPort{"udp": udp, "tcp": tcp} {
+			if at.IsValid() {
+				all["sip/"+l.Name+"/"+transport] = []string{at.String()}
+			}
+		}
+	}
+	return all
+}
+
+func (b *builder) buildHTTP() (err error) {
+	b.http, err = httpproxy.New(*b.cfg.HTTP, httpproxy.Deps{Resolver: b.dns, Certificates: b.certs, Roots: b.certs.roots()}, b.log)
+	if err != nil {
+		return err
+	}
+	b.parts = append(b.parts, part{
+		name: "http", listen: b.http.Listen, run: b.http.Run, apply: b.http.Apply, metrics: b.http.Metrics,
+		addrs: func() map[string][]string {
+			all := make(map[string][]string)
+			for name, at := range b.http.Addrs() {
+				all[name] = []string{at.String()}
+			}
+			return all
+		},
+	})
+	return nil
+}
+
+// buildProvision makes the profiles and the TLS listener in front of them, as one part.
+func (b *builder) buildProvision() (err error) {
+	b.provision, err = provision.New(b.cfg.Provision.Config, b.store, b.store, b.log)
+	if err != nil {
+		return err
+	}
+	door := &web{
+		at: b.cfg.Provision.Listen, handler: b.provision, bound: b.provision.Announce, log: b.log.With("part", "provision"),
+		tls: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: b.certs.GetCertificate},
+	}
+	whole := door.part("provision")
+	whole.apply, whole.metrics = b.provision.Apply, b.provision.Metrics
+	whole.run = func(ctx context.Context) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return door.Run(ctx) })
+		both.Go(func() error { return b.provision.Run(ctx) })
+		return both.Wait()
+	}
+	b.parts = append(b.parts, whole)
+	return nil
+}
+
+func (b *builder) buildMetrics() error {
+	at := b.cfg.Metrics.Listen
+	log := b.log.With("part", "metrics")
+	door := &web{at: at, handler: metricsHandler(b.Node.metrics, at.Addr().IsLoopback(), log), log: log}
+	b.parts = append(b.parts, door.part("metrics"))
+	return nil
+}
+
+// part returns the listener as a part.
+func (w *web) part(name string) part {
+	return part{
+		name: name, listen: w.Listen, run: w.Run,
+		addrs: func() map[string][]string { return map[string][]string{name: texts(w.Addrs())} },
+	}
+}
+
+func texts[T interface{ String() string }](addrs []T) []string {
+	all := make([]string, len(addrs))
+	for i, a := range addrs {
+		all[i] = a.String()
+	}
+	return all
+}
+
+// metrics emits the readings of all parts and of the node itself.
+func (n *Node) metrics(emit func(tandem.Sample)) {
+	n.mu.Lock()
+	kept, parts := n.store, n.parts
+	n.mu.Unlock()
+	if kept == nil {
+		return // asked before everything is bound
+	}
+	for _, p := range parts {
+		if p.metrics != nil {
+			p.metrics(emit)
+		}
+	}
+	_, last := kept.Info()
+	served, _ := n.served.at()
+	emit(tandem.Sample{Name: "tandem_node_revision", Help: "Revision of the last change.", Gauge: true, Value: float64(last)})
+	emit(tandem.Sample{Name: "tandem_node_served_revision", Help: "Revision that all parts serve.", Gauge: true, Value: float64(served)})
+}
+
+func (b *builder) buildControl() error {
+	server, err := control.New(*b.cfg.Control, b.controlDeps(), b.log)
+	if err != nil {
+		return err
+	}
+	b.parts = append(b.parts, part{
+		name: "control", listen: server.Listen, run: server.Run, metrics: server.Metrics,
+		addrs: func() map[string][]string { return map[string][]string{"control": texts(server.Addrs())} },
+	})
+	return nil
+}
+
+// controlDeps gives the management door what the running parts can tell it.
+func (b *builder) controlDeps() control.Deps {
+	deps := control.Deps{
+		Store: b.store, Reader: b.store, Seal: b.store,
+		CheckZone: dnsd.CheckRecords,
+		Served:    b.Served, Status: b.status,
+	}
+	if b.dns != nil {
+		deps.Trace = func(name string, from netip.Addr) ([]tandem.Step, error) { return b.dns.Trace(name, from), nil }
+	}
+	if b.sip != nil {
+		deps.Registrations, deps.Calls = b.sip.Registrations, b.sip.Calls
+	}
+	if b.provision != nil {
+		deps.Permit = b.provision.Permit
+	}
+	return deps
+}
