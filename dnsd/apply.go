@@ -207,8 +207,7 @@ const (
 // labels. A row is replaced before what it referred to goes.
 func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	key := []byte(id)
-	old, existed := w.accounts.get(key)
-	oldLabels := w.accounts.tailOf(key)
+	old, oldLabels, existed := w.accounts.getTail(key)
 	idHash := w.accounts.hash(key)
 	if existed {
 		w.touch(w.profiles.get(old.a), revision)
@@ -328,15 +327,21 @@ func (w *writer) releaseProfile(number uint32) {
 	w.profiles.set(number, nil)
 }
 
-// profileContent returns a text that is equal for accounts whose profiles are.
+// profileContent returns a text that is equal for accounts whose profiles are. Ids and types are
+// DNS labels, so blanks keep them apart.
 func profileContent(a *tandem.Account) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %q %v", a.Zone, a.Edges, a.TTL)
+	b := append(make([]byte, 0, 128), a.Zone...)
+	for _, ttl := range [...]uint32{a.TTL.NAPTR, a.TTL.SRV, a.TTL.Address, a.TTL.Negative} {
+		b = binary.BigEndian.AppendUint32(append(b, ' '), ttl)
+	}
+	for _, e := range a.Edges {
+		b = append(append(b, ' '), e...)
+	}
 	if len(a.Targets)+len(a.Routes)+len(a.Rules) > 0 {
-		fmt.Fprintf(&b, " %v %v", a.Targets, a.Routes) // maps print in the order of their keys
+		b = fmt.Appendf(b, "\n%v %v", a.Targets, a.Routes) // maps print in the order of their keys
 		for _, r := range a.Rules {
-			fmt.Fprintf(&b, " %q", r.Type)
+			b = append(append(b, ' '), r.Type...)
 		}
 	}
-	return b.String()
+	return string(b)
 }

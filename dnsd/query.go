@@ -95,7 +95,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 		return q, dns.RcodeNotImplemented, true
 	}
 	sections, whole := outline(in)
-	if !whole || sections.questions != 1 || sections.answers != 0 || sections.opts > 1 {
+	if !whole || sections.questions != 1 || sections.answers != 0 || sections.opts > 1 || isCompressed(in) {
 		return q, dns.RcodeFormatError, true // RFC 9619 section 4, RFC 6891 section 6.1.1
 	}
 	msg := new(dns.Msg)
@@ -164,6 +164,16 @@ func outline(in []byte) (sections, bool) {
 		}
 	}
 	return s, at == len(in)
+}
+
+// isCompressed reports whether the question's name, which ends within in, has a pointer: there is
+// nothing before it that one could point to.
+func isCompressed(in []byte) bool {
+	at := headerSize
+	for in[at] != 0 && in[at] < 0xc0 {
+		at += int(in[at]) + 1
+	}
+	return in[at] != 0
 }
 
 // skipName returns the offset after the name at offset at, -1 when it does not end within in.

@@ -11,8 +11,16 @@ const shards = 1 << shardBits
 
 const shardBits = 10
 
-// gone marks an index place whose entry was deleted; probing goes on past it.
-const gone = ^uint32(0)
+// An index place holds the number of its row plus one, and above it some bits of the key's hash, so
+// that probing seldom looks at a row in vain. A shard has room for a million rows.
+const (
+	rowBits = 20
+	rowMask = 1<<rowBits - 1
+	gone    = rowMask // in place of a deleted row; probing goes on past it
+)
+
+// slot returns what an index place holds for row number n of a key with hash h.
+func slot(n int, h uint32) uint32 { return uint32(n+1) | (h>>shardBits)<<rowBits }
 
 // entry is one row of a table: 16 octets without a pointer, so that the garbage collector never
 // looks at a million of them. Its key, and after it tail octets that belong to its owner, stand in
@@ -29,7 +37,7 @@ type entry struct {
 // index; when there is no more room, a new shard with the living rows takes its place. So readers
 // need no lock and never see half a row.
 type shard struct {
-	index   []atomic.Uint32 // number of the row plus one; zero: never used
+	index   []atomic.Uint32 // slots; zero: never used
 	entries []entry
 	keys    []byte
 
@@ -58,54 +66,55 @@ func (s *shard) tail(e *entry) []byte {
 	return s.keys[from : from+uint32(e.tail)]
 }
 
+// row returns the row that an index place names, nil for none.
+func (s *shard) row(place int) *entry {
+	n := s.index[place].Load() & rowMask
+	if n == 0 || n == gone {
+		return nil
+	}
+	return &s.entries[n-1]
+}
+
 // get returns the row with this key.
 func (t *table) get(key []byte) (entry, bool) {
+	e, _, ok := t.getTail(key)
+	return e, ok
+}
+
+// getTail returns the row with this key and the octets kept after the key, which must not be changed.
+func (t *table) getTail(key []byte) (entry, []byte, bool) {
 	h := t.hash(key)
 	s := t.shards[h%shards].Load()
 	if s == nil {
-		return entry{}, false
+		return entry{}, nil, false
 	}
 	place := s.find(h, key)
 	if place < 0 {
-		return entry{}, false
+		return entry{}, nil, false
 	}
-	n := s.index[place].Load()
-	if n == gone {
-		return entry{}, false
+	e := s.row(place)
+	if e == nil { // deleted since
+		return entry{}, nil, false
 	}
-	return s.entries[n-1], true
-}
-
-// tailOf returns a copy of the octets kept after a key.
-func (t *table) tailOf(key []byte) []byte {
-	h := t.hash(key)
-	s := t.shards[h%shards].Load()
-	if s == nil {
-		return nil
-	}
-	if place := s.find(h, key); place >= 0 {
-		if n := s.index[place].Load(); n != gone {
-			return bytes.Clone(s.tail(&s.entries[n-1]))
-		}
-	}
-	return nil
+	return *e, s.tail(e), true
 }
 
 // find returns the place in index that holds key, or -1.
 func (s *shard) find(h uint32, key []byte) int {
-	size := len(s.index)
+	size, mark := len(s.index), slot(-1, h)
 	for place := start(h, size); ; place++ {
 		if place == size {
 			place = 0
 		}
-		switch n := s.index[place].Load(); n {
-		case 0:
+		n := s.index[place].Load()
+		if n == 0 {
 			return -1
-		case gone:
-		default:
-			if e := &s.entries[n-1]; int(e.klen) == len(key) && bytes.Equal(s.key(e), key) {
-				return place
-			}
+		}
+		if n&^rowMask != mark || n&rowMask == gone {
+			continue
+		}
+		if e := &s.entries[n&rowMask-1]; int(e.klen) == len(key) && bytes.Equal(s.key(e), key) {
+			return place
 		}
 	}
 }
@@ -117,19 +126,12 @@ func (t *table) each(h uint32, fn func(key []byte, e entry, tail []byte) bool) {
 		return
 	}
 	size := len(s.index)
-	for place := start(h, size); ; place++ {
-		if place == size {
-			place = 0
-		}
-		n := s.index[place].Load()
-		if n == 0 {
+	for place := start(h, size); s.index[place].Load() != 0; place++ {
+		if e := s.row(place); e != nil && t.hash(s.key(e)) == h && fn(s.key(e), *e, s.tail(e)) {
 			return
 		}
-		if n == gone {
-			continue
-		}
-		if e := &s.entries[n-1]; t.hash(s.key(e)) == h && fn(s.key(e), *e, s.tail(e)) {
-			return
+		if place == size-1 {
+			place = -1
 		}
 	}
 }
@@ -145,7 +147,7 @@ func (t *table) put(key, tail []byte, e entry) {
 	place := s.find(h, key)
 	e.klen, e.tail = uint8(len(key)), uint16(len(tail))
 	if old := place; old >= 0 && len(tail) == 0 {
-		e.off = s.entries[s.index[old].Load()-1].off
+		e.off = s.row(old).off
 	} else {
 		e.off = uint32(s.keysUsed)
 		s.keysUsed += copy(s.keys[s.keysUsed:], key)
@@ -158,7 +160,7 @@ func (t *table) put(key, tail []byte, e entry) {
 		s.live++
 		t.rows.Add(1)
 	}
-	s.index[place].Store(uint32(s.used))
+	s.index[place].Store(slot(s.used-1, h))
 }
 
 // free returns the first place for h that was never used.
@@ -207,8 +209,7 @@ func (t *table) rebuild(old *shard, need int) *shard {
 	if old != nil {
 		live = old.live
 		for i := range old.index {
-			if n := old.index[i].Load(); n != 0 && n != gone {
-				e := &old.entries[n-1]
+			if e := old.row(i); e != nil {
 				octets += int(e.klen) + int(e.tail)
 			}
 		}
@@ -223,8 +224,8 @@ func (t *table) rebuild(old *shard, need int) *shard {
 		return s
 	}
 	for i := range old.index {
-		if n := old.index[i].Load(); n != 0 && n != gone {
-			s.adopt(old, old.entries[n-1], t)
+		if e := old.row(i); e != nil {
+			s.adopt(old, *e, t)
 		}
 	}
 	return s
@@ -240,7 +241,7 @@ func (s *shard) adopt(old *shard, e entry, t *table) {
 	s.entries[s.used] = e
 	s.used++
 	s.live++
-	s.index[s.free(h)].Store(uint32(s.used))
+	s.index[s.free(h)].Store(slot(s.used-1, h))
 }
 
 // chunkSize is how many places a directory grows by.

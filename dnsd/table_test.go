@@ -42,8 +42,8 @@ func TestTableIsAMap(t *testing.T) {
 		if ok != there || ok && (got.a != expected.a || got.b != expected.b || got.tag != expected.tag) {
 			t.Fatalf("get(%s) = %+v, %v, want %+v, %v", key, got, ok, expected, there)
 		}
-		if tail := string(table.tailOf([]byte(key))); tail != tails[key] {
-			t.Fatalf("tailOf(%s) = %q, want %q", key, tail, tails[key])
+		if _, tail, _ := table.getTail([]byte(key)); string(tail) != tails[key] {
+			t.Fatalf("getTail(%s) = %q, want %q", key, tail, tails[key])
 		}
 	}
 }
