@@ -22,7 +22,7 @@ func (s *Server) change(revision tandem.Revision, kind tandem.Kind, id string, o
 	s.Apply([]tandem.Change{c})
 }
 
-// records asks s over both paths from loopback and returns rcode and answer, without owner and class.
+// records asks s over both paths, as a TCP client on loopback, and returns rcode and answer, without owner and class.
 func (s *Server) records(t testing.TB, name string, rrtype uint16) string {
 	t.Helper()
 	q := new(dns.Msg)
@@ -32,7 +32,7 @@ func (s *Server) records(t testing.TB, name string, rrtype uint16) string {
 		t.Fatal(err)
 	}
 	msg := new(dns.Msg)
-	if err := msg.Unpack(s.askBoth(t, query, client{addr: netip.MustParseAddr("127.0.0.1")})); err != nil {
+	if err := msg.Unpack(s.askBoth(t, query, client{addr: netip.MustParseAddr("127.0.0.1"), stream: true})); err != nil {
 		t.Fatal(err)
 	}
 	text := dns.RcodeToString[msg.Rcode]
@@ -249,4 +249,30 @@ func TestReadersSeeWholeAccounts(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
+}
+
+// TestLongNames: what would be too long to be a name is left out, and both paths agree on it.
+func TestLongNames(t *testing.T) {
+	s := loadWorld(t, "voice")
+	l := strings.Repeat("l", 63)
+	apex := strings.Join([]string{l, l, strings.Repeat("m", 60)}, ".")
+	s.change(50, tandem.KindZone, apex, &tandem.Zone{Head: tandem.Head{ID: apex}, Role: tandem.RoleAccounts, ServiceZone: "svc.voice.example.net", Edges: []string{"long", "e1"}})
+	edge := tandem.Edge{Head: tandem.Head{ID: l}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.66")}, Ports: tandem.Ports{UDP: 5060, HTTPS: 1}}
+	long := edge
+	long.ID = "long"
+	s.change(51, tandem.KindEdge, l, &edge)
+	s.change(52, tandem.KindEdge, "long", &long)
+	a := testAccount("7", apex, "g1", l)
+	a.Edges = []string{l, "long"}
+	s.change(53, tandem.KindAccount, "7", a)
+	s.change(54, tandem.KindAccount, "8", testAccount("8", apex, "g1", "short"))
+	s.wantRecords(t, l+"."+apex, dns.TypeA, "NOERROR, 192.0.2.66")
+	s.wantRecords(t, l+"."+apex, dns.TypeNAPTR, "NOERROR")
+	s.wantRecords(t, l+"."+apex, dns.TypeHTTPS, "NOERROR, 1 long.edge."+apex+`. port="1"`)
+	if got := s.records(t, "short."+apex, dns.TypeNAPTR); !strings.Contains(got, "_sip._udp.short."+apex) {
+		t.Errorf("NAPTR = %s", got)
+	}
+	if targets, err := s.Targets(l + "." + apex); err != nil || len(targets) != 2 {
+		t.Errorf("Targets = %v, %v, want UDP and HTTPS of the one host with a name", targets, err)
+	}
 }

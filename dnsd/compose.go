@@ -101,6 +101,15 @@ func addressSets(addrs []netip.Addr) []rrset {
 // name returns the host's name in z.
 func (h *host) name(z *zone) string { return h.id + "." + h.under + "." + z.name }
 
+// hasName reports whether h's name in z is not too long to be one.
+func (h *host) hasName(z *zone) bool { return len(h.name(z)) <= maxNameSize-1 }
+
+// maxNameSize is the longest name in wire form (RFC 1035 section 2.3.4).
+const maxNameSize = 255
+
+// servicePrefixSize is the longest prefix of a composed name, _https._tcp, in wire form.
+const servicePrefixSize = 12
+
 // places of record sets in a records value.
 const (
 	placeA = iota
@@ -136,7 +145,7 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL) *records {
 				continue
 			}
 			r.exists[placeSRV+i] = true
-			if h.available {
+			if h.available && h.hasName(z) {
 				srv = append(srv, &dns.SRV{
 					Hdr: header("", dns.TypeSRV, ttl.SRV), Priority: h.priority, Weight: h.weight,
 					Port: h.ports.Of(s.transport), Target: h.name(z),
@@ -183,7 +192,7 @@ func (r *records) composeBase(hosts []*host) {
 				}
 			}
 		}
-		if port := h.ports.HTTPS; port != 0 {
+		if port := h.ports.HTTPS; port != 0 && h.hasName(r.zone) {
 			https := &dns.HTTPS{SVCB: dns.SVCB{
 				Hdr: header("", dns.TypeHTTPS, r.ttl.Address), Target: h.name(r.zone),
 				Priority: uint16(min(int(h.priority)+1, 65535)),
@@ -260,6 +269,9 @@ func (r *records) node(base, below string) *node {
 func (r *records) baseNode(base string) *node {
 	var naptr rrset
 	for _, rr := range r.sets[placeNAPTR] {
+		if len(base)+servicePrefixSize > maxNameSize {
+			break // the SRV names would be too long to exist
+		}
 		full := *rr.(*dns.NAPTR)
 		full.Replacement += present(base)
 		naptr = append(naptr, &full)

@@ -398,7 +398,7 @@ func (a *composer) set(r *records, place int, negative uint32) int {
 func (a *composer) positive(w *wireSet, ttl *uint32) int {
 	nameSize := a.q.size
 	size := a.question() + len(w.answers) + len(w.tails)*nameSize + len(w.extra) + a.optSize()
-	if size > a.q.limit {
+	if size > a.q.limit || len(w.tails) > 0 && nameSize+servicePrefixSize > maxNameSize {
 		return 0
 	}
 	a.begin(0, w.count, 0, w.extraCount)

@@ -49,6 +49,9 @@ type cluster struct {
 	made atomic.Pointer[map[madeKey]*records]
 }
 
+// mostMade bounds the records kept of one cluster; over it, they begin anew.
+const mostMade = 4096
+
 // madeKey tells apart the records of one cluster.
 type madeKey struct {
 	zone   uint32
@@ -222,7 +225,7 @@ func (c *cluster) recordsFor(z *zone, k madeKey) *records {
 	}
 	r := compose(z, c.serving(k.key, k.strict), k.ttl.Or(z.ttl))
 	next := map[madeKey]*records{}
-	if made != nil {
+	if made != nil && len(*made) < mostMade {
 		next = maps.Clone(*made)
 	}
 	next[k] = r

@@ -128,10 +128,7 @@ func (s *Server) Run(ctx context.Context) error {
 // close closes every socket, which ends their goroutines.
 func (s *Server) close() {
 	for _, l := range s.listeners {
-		for _, conn := range l.udp {
-			conn.Close()
-		}
-		l.tcp.Close()
+		l.close()
 	}
 	s.tcp.close()
 }

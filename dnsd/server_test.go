@@ -203,3 +203,20 @@ func TestConfigValidate(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersComeFromTheAddressAsked: a connected socket takes answers from there only.
+func TestAnswersComeFromTheAddressAsked(t *testing.T) {
+	for _, test := range []struct{ listen, ask string }{{"0.0.0.0:0", "127.0.0.5"}, {"[::]:0", "::1"}} {
+		t.Run(test.listen, func(t *testing.T) {
+			s := loadWorld(t, "rfc")
+			s.cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort(test.listen)}
+			port := serve(t, s).Port()
+			q := new(dns.Msg)
+			q.SetQuestion("www.rfc.test.", dns.TypeA)
+			in, err := dns.Exchange(q, netip.AddrPortFrom(netip.MustParseAddr(test.ask), port).String())
+			if err != nil || len(in.Answer) != 1 {
+				t.Errorf("answer = %v, %v", in, err)
+			}
+		})
+	}
+}

@@ -20,12 +20,15 @@ type streams struct {
 	clients map[netip.Prefix]int
 	closed  bool
 	running sync.WaitGroup
+
+	answers sync.Pool // of *[2 + streamSize]byte: only connections with an answer in hand hold one
 }
 
 func newStreams(cfg Config) *streams {
 	return &streams{
 		most: cfg.TCPConnections, mostPerClient: cfg.TCPPerClient, idle: cfg.TCPIdle, query: cfg.TCPQuery,
 		open: map[net.Conn]netip.Prefix{}, clients: map[netip.Prefix]int{},
+		answers: sync.Pool{New: func() any { return new([2 + streamSize]byte) }},
 	}
 }
 
@@ -105,26 +108,33 @@ func (s *Server) serveTCP(l *net.TCPListener) {
 func (s *Server) serveStream(conn net.Conn, addr netip.Addr) {
 	defer s.tcp.remove(conn)
 	r := &streamReader{conn: conn, streams: s.tcp}
-	out := make([]byte, 2+streamSize)
-	count := s.counters[0]
 	for {
 		in, err := r.next()
-		if err != nil {
-			return
-		}
-		count.tcp.Add(1)
-		n := s.handle(count, in, out[2:], client{addr: addr, stream: true})
-		if n == 0 {
-			count.dropped.Add(1)
-			return // whoever sends this is not speaking DNS
-		}
-		binary.BigEndian.PutUint16(out, uint16(n))
-		conn.SetWriteDeadline(time.Now().Add(s.tcp.query))
-		if _, err := conn.Write(out[:2+n]); err != nil {
-			count.writeErrors.Add(1)
+		if err != nil || !s.answerStream(conn, in, addr) {
 			return
 		}
 	}
+}
+
+// answerStream answers one query. It reports false when the connection is of no more use: nothing
+// was sent, or what came is not DNS.
+func (s *Server) answerStream(conn net.Conn, in []byte, addr netip.Addr) bool {
+	count := s.counters[0]
+	count.tcp.Add(1)
+	out := s.tcp.answers.Get().(*[2 + streamSize]byte)
+	defer s.tcp.answers.Put(out)
+	n := s.handle(count, in, out[2:], client{addr: addr, stream: true})
+	if n == 0 {
+		count.dropped.Add(1)
+		return false
+	}
+	binary.BigEndian.PutUint16(out[:], uint16(n))
+	conn.SetWriteDeadline(time.Now().Add(s.tcp.query))
+	if _, err := conn.Write(out[:2+n]); err != nil {
+		count.writeErrors.Add(1)
+		return false
+	}
+	return true
 }
 
 // streamReader cuts a TCP stream into queries. Its buffer grows with the query in hand and is

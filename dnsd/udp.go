@@ -29,27 +29,28 @@ func listen(addr netip.AddrPort, workers int) (listener, error) {
 // address, would share it with another server as well: a first socket without it makes sure that
 // the port is free.
 func bind(addr netip.AddrPort, workers int) (l listener, err error) {
-	if l.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)); err != nil {
+	family := "6"
+	if addr.Addr().Is4() {
+		family = "4"
+	}
+	if l.tcp, err = net.ListenTCP("tcp"+family, net.TCPAddrFromAddrPort(addr)); err != nil {
 		return listener{}, err
 	}
 	defer func() {
 		if err != nil {
-			l.tcp.Close()
-			for _, c := range l.udp {
-				c.Close()
-			}
-			l = listener{}
+			l.close()
 		}
 	}()
 	bound := netip.AddrPortFrom(addr.Addr(), l.tcp.Addr().(*net.TCPAddr).AddrPort().Port())
-	probe, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(bound))
+	probe, err := net.ListenUDP("udp"+family, net.UDPAddrFromAddrPort(bound))
 	if err != nil {
 		return l, err
 	}
 	probe.Close()
-	shared := net.ListenConfig{Control: reusePort}
+	options := socketOptions{wildcard: bound.Addr().IsUnspecified(), ipv4: bound.Addr().Is4()}
+	shared := net.ListenConfig{Control: options.set}
 	for range workers {
-		conn, err := shared.ListenPacket(context.Background(), "udp", bound.String())
+		conn, err := shared.ListenPacket(context.Background(), "udp"+family, bound.String())
 		if err != nil {
 			return l, err
 		}
@@ -58,21 +59,42 @@ func bind(addr netip.AddrPort, workers int) (l listener, err error) {
 	return l, nil
 }
 
-// reusePort lets several sockets bind one address; the kernel spreads packets over them.
-func reusePort(_, _ string, raw syscall.RawConn) error {
+// close closes all sockets of l.
+func (l listener) close() {
+	for _, conn := range l.udp {
+		conn.Close()
+	}
+	l.tcp.Close()
+}
+
+// socketOptions are what UDP sockets need beyond their address.
+type socketOptions struct {
+	wildcard bool // bound to all addresses: the kernel tells which one a packet came to
+	ipv4     bool
+}
+
+// set lets several sockets bind one address, over which the kernel spreads packets.
+func (o socketOptions) set(_, _ string, raw syscall.RawConn) error {
 	var failed error
 	err := raw.Control(func(fd uintptr) {
 		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		switch {
+		case failed != nil || !o.wildcard:
+		case o.ipv4:
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		default:
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		}
 	})
 	return errors.Join(err, failed)
 }
 
-// serveUDP answers one packet after the other until conn is closed. Its two buffers are all it
-// needs: nothing that arrives makes it grow.
+// serveUDP answers one packet after the other until conn is closed. Its buffers are all it needs:
+// nothing that arrives makes it grow.
 func (s *Server) serveUDP(conn *net.UDPConn, count *counters) {
-	in, out := make([]byte, 65535), make([]byte, datagramSize)
+	in, out, control := make([]byte, 65535), make([]byte, datagramSize), make([]byte, 64)
 	for {
-		n, from, err := conn.ReadFromUDPAddrPort(in)
+		n, controls, _, from, err := conn.ReadMsgUDPAddrPort(in, control)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -85,8 +107,26 @@ func (s *Server) serveUDP(conn *net.UDPConn, count *counters) {
 			count.dropped.Add(1)
 			continue
 		}
-		if _, err := conn.WriteToUDPAddrPort(out[:n], from); err != nil {
+		if _, _, err := conn.WriteMsgUDPAddrPort(out[:n], sendFrom(control[:controls]), from); err != nil {
 			count.writeErrors.Add(1)
 		}
 	}
+}
+
+// sendFrom turns the control message that says where a packet came to into the one that makes the
+// answer leave from there. They differ in the interface, which routing shall choose, but for
+// link-local addresses. Nothing else is ever in control.
+func sendFrom(control []byte) []byte {
+	const head = unix.SizeofCmsghdr
+	switch len(control) {
+	case unix.CmsgSpace(unix.SizeofInet4Pktinfo):
+		clear(control[head : head+4])
+	case unix.CmsgSpace(unix.SizeofInet6Pktinfo):
+		if control[head] != 0xfe || control[head+1]&0xc0 != 0x80 {
+			clear(control[head+16 : head+20])
+		}
+	default:
+		return nil
+	}
+	return control
 }
