@@ -62,14 +62,14 @@ type decoding struct {
 	faults []Fault
 }
 
-// path is where in the document we are; it becomes text only when there is a fault to tell.
-type path struct {
-	parent *path
+// trail is where in the document we are; it becomes text only when there is a fault to tell.
+type trail struct {
+	parent *trail
 	name   string
 	index  int // when name is ""
 }
 
-func (p *path) String() string {
+func (p *trail) String() string {
 	if p == nil {
 		return ""
 	}
@@ -84,7 +84,7 @@ func (p *path) String() string {
 }
 
 // secret reports whether what stands at p may not be repeated in an error.
-func (p *path) secret() bool {
+func (p *trail) secret() bool {
 	for ; p != nil; p = p.parent {
 		if p.name == "secret" || p.name == "ha1" {
 			return true
@@ -93,7 +93,7 @@ func (p *path) secret() bool {
 	return false
 }
 
-func (d *decoding) fault(t *tree, p *path, format string, args ...any) {
+func (d *decoding) fault(t *tree, p *trail, format string, args ...any) {
 	d.faults = append(d.faults, Fault{Line: t.line, Field: p.String(), Reason: fmt.Sprintf(format, args...)})
 }
 
@@ -108,12 +108,12 @@ func (d *decoding) object(t *tree) tandem.Object {
 	return object
 }
 
-func (d *decoding) record(t *tree, r *record, v reflect.Value, at *path) {
+func (d *decoding) record(t *tree, r *record, v reflect.Value, at *trail) {
 	var seen uint64 // no record has more than 64 fields
 	kindSeen := false
 	for i := range t.items {
 		item := &t.items[i]
-		here := &path{parent: at, name: item.key}
+		here := &trail{parent: at, name: item.key}
 		if item.key == "kind" && r.kind != "" {
 			if kindSeen {
 				d.fault(item, here, "stands twice")
@@ -143,7 +143,7 @@ func unknownField(r *record, name string) string {
 }
 
 // value sets v from t. Nothing (null) leaves v as it is: absent.
-func (d *decoding) value(t *tree, v reflect.Value, at *path) {
+func (d *decoding) value(t *tree, v reflect.Value, at *trail) {
 	if t.shape == null {
 		return
 	}
@@ -178,7 +178,7 @@ func (d *decoding) value(t *tree, v reflect.Value, at *path) {
 }
 
 // wrong tells of a value of another type than the one that is due.
-func (d *decoding) wrong(t *tree, at *path, due string) {
+func (d *decoding) wrong(t *tree, at *trail, due string) {
 	is := t.shape.String()
 	if (t.shape == number || t.shape == boolean) && !at.secret() {
 		is = t.text
@@ -191,7 +191,7 @@ func (d *decoding) wrong(t *tree, at *path, due string) {
 }
 
 // text sets a value that reads itself from text.
-func (d *decoding) text(t *tree, v reflect.Value, at *path) {
+func (d *decoding) text(t *tree, v reflect.Value, at *trail) {
 	if t.shape != text && !(t.shape == number && t.plain) {
 		d.wrong(t, at, "text")
 		return
@@ -213,7 +213,7 @@ func textForm(t reflect.Type) string {
 	return "a " + strings.ToLower(t.Name())
 }
 
-func (d *decoding) boolean(t *tree, v reflect.Value, at *path) {
+func (d *decoding) boolean(t *tree, v reflect.Value, at *trail) {
 	if t.shape != boolean || t.text != "true" && t.text != "false" {
 		d.wrong(t, at, "true or false")
 		return
@@ -223,7 +223,7 @@ func (d *decoding) boolean(t *tree, v reflect.Value, at *path) {
 
 // number sets an unsigned number, written in decimal digits only: 010 and 1e3 mean different things
 // to different readers.
-func (d *decoding) number(t *tree, v reflect.Value, at *path) {
+func (d *decoding) number(t *tree, v reflect.Value, at *trail) {
 	if t.shape == text {
 		d.fault(t, at, "is text where a number is due; leave the quotes out")
 		return
@@ -240,7 +240,7 @@ func (d *decoding) number(t *tree, v reflect.Value, at *path) {
 	v.SetUint(n)
 }
 
-func (d *decoding) list(t *tree, v reflect.Value, at *path) {
+func (d *decoding) list(t *tree, v reflect.Value, at *trail) {
 	if t.shape != list {
 		d.wrong(t, at, "a list")
 		return
@@ -250,7 +250,7 @@ func (d *decoding) list(t *tree, v reflect.Value, at *path) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(t.items), len(t.items)))
 	for i := range t.items {
-		here := &path{parent: at, index: i}
+		here := &trail{parent: at, index: i}
 		if t.items[i].shape == null {
 			d.fault(&t.items[i], here, "has no value")
 			continue
@@ -259,7 +259,7 @@ func (d *decoding) list(t *tree, v reflect.Value, at *path) {
 	}
 }
 
-func (d *decoding) mapping(t *tree, v reflect.Value, at *path) {
+func (d *decoding) mapping(t *tree, v reflect.Value, at *trail) {
 	if t.shape != mapping {
 		d.wrong(t, at, "a mapping")
 		return
@@ -270,7 +270,7 @@ func (d *decoding) mapping(t *tree, v reflect.Value, at *path) {
 	v.Set(reflect.MakeMapWithSize(v.Type(), len(t.items)))
 	for i := range t.items {
 		item := &t.items[i]
-		here := &path{parent: at, name: item.key}
+		here := &trail{parent: at, name: item.key}
 		key := reflect.ValueOf(item.key).Convert(v.Type().Key())
 		if v.MapIndex(key).IsValid() {
 			d.fault(item, here, "stands twice")

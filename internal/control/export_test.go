@@ -26,7 +26,7 @@ func Documents(data []byte, f int) (objects []tandem.Object, encoded [][]byte, f
 	s := newSchema()
 	format := format(f)
 	if f == 0 {
-		format = sniff(bytes.NewReader(data), int64(len(data)))
+		format = sniff("", bytes.NewReader(data), int64(len(data)))
 	}
 	for r := range documents(bytes.NewReader(data), int64(len(data)), format) {
 		out, ok := parser{schema: s, bare: true}.read(format, r)
@@ -34,7 +34,7 @@ func Documents(data []byte, f int) (objects []tandem.Object, encoded [][]byte, f
 			continue
 		}
 		faults = append(faults, out.faults...)
-		if out.object == nil {
+		if out.object == nil || len(out.faults) > 0 {
 			continue
 		}
 		text, err := withKind(out.object)

@@ -57,7 +57,7 @@ type read struct {
 // kind and id matter, as for a deletion. report is told how many octets are behind.
 func openFile(ctx context.Context, name string, in io.ReaderAt, size int64, p parser, faults *faultList, report func(done int64)) (*file, error) {
 	f := &file{
-		name: name, format: sniff(in, size), in: in, size: size, schema: p.schema,
+		name: name, format: sniff(name, in, size), in: in, size: size, schema: p.schema,
 		byID: make(map[uint64]int32), claims: make(map[uint64]int32), seed: maphash.MakeSeed(),
 	}
 	const together = 128
@@ -157,10 +157,9 @@ func (f *file) add(r *read, faults *faultList, bare bool) {
 	}
 	n := int32(len(f.docs))
 	f.docs = append(f.docs, r.at)
-	line := int(r.at.line)
 	key := f.idHash(r.object.Kind(), r.object.Header().ID)
 	if other, taken := f.byID[key]; taken && f.isNamed(other, r.object.Kind(), r.object.Header().ID) {
-		faults.add(Fault{Line: line, Field: "id", Reason: fmt.Sprintf("%s %s stands already in line %d", r.object.Kind(), r.object.Header().ID, f.docs[other].line)})
+		faults.add(Fault{Line: f.lineOf(r.at, "id"), Field: "id", Reason: fmt.Sprintf("%s %s stands already in line %d", r.object.Kind(), r.object.Header().ID, f.docs[other].line)})
 		return
 	}
 	f.byID[key] = n

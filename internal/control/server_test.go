@@ -110,7 +110,7 @@ func start(t *testing.T, m *memory, change func(*control.Config, *control.Deps))
 // apply applies documents that must be fine.
 func apply(t *testing.T, c *control.Client, documents string) control.Result {
 	t.Helper()
-	result, err := c.Apply(t.Context(), "telco.yaml", strings.NewReader(documents), nil)
+	result, err := c.Apply(t.Context(), "documents", strings.NewReader(documents), nil)
 	if err != nil {
 		t.Fatalf("Apply: %v", err)
 	}

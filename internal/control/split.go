@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"path"
+	"strings"
 )
 
 // maxDocument bounds one document, in octets. The longest honest one is a zone with its records.
@@ -45,9 +47,16 @@ type splitter struct {
 	line   int   // of what comes next
 }
 
-// sniff tells the format of a file from its beginning: JSON when it begins with a brace, and JSON
-// Lines when the first line that is not empty is a whole object.
-func sniff(in io.ReaderAt, size int64) format {
+// sniff tells the format of a file: by its name when that says YAML or JSON Lines, else from its
+// beginning: JSON when it begins with a brace, and JSON Lines when the first line that is not empty
+// is a whole object.
+func sniff(name string, in io.ReaderAt, size int64) format {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".yaml", ".yml":
+		return yamlText
+	case ".jsonl", ".ndjson":
+		return jsonLines
+	}
 	head := make([]byte, min(size, maxDocument))
 	n, _ := in.ReadAt(head, 0)
 	head = bytes.TrimLeft(head[:n], " \t\r\n\ufeff")
