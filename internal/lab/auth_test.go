@@ -87,6 +87,7 @@ type registrar struct {
 	secret     string
 	algorithms []tandem.DigestAlgorithm
 	stale      bool // the first credentials are called stale
+	forgetful  bool // it answers 200 without any binding
 }
 
 func startRegistrar(t *testing.T, r *registrar) tandem.Target {
@@ -117,6 +118,10 @@ func (r *registrar) take(_ context.Context, req *sip.Request, tx sip.ServerTrans
 		tx.Respond(respond(req, "", 403, ""))
 		return
 	}
+	if r.forgetful {
+		tx.Respond(respond(req, "", 200, ""))
+		return
+	}
 	tx.Respond(registered(req))
 }
 
@@ -143,14 +148,15 @@ func TestRegister(t *testing.T) {
 		registrar registrar
 		knows     []tandem.DigestAlgorithm
 		code      int // 0: registered
-		fails     bool
+		fails     error
 	}{
 		{name: "SHA-256 preferred", secret: "s3cret", registrar: registrar{algorithms: all}},
 		{name: "MD5 only", secret: "s3cret", registrar: registrar{algorithms: all[1:]}},
 		{name: "stale nonce", secret: "s3cret", registrar: registrar{algorithms: all, stale: true}},
 		{name: "wrong password", secret: "guess", registrar: registrar{algorithms: all}, code: 403},
 		{name: "no password", secret: "", registrar: registrar{algorithms: all}, code: 401},
-		{name: "no algorithm in common", secret: "s3cret", registrar: registrar{algorithms: all[1:]}, knows: all[:1], fails: true},
+		{name: "no algorithm in common", secret: "s3cret", registrar: registrar{algorithms: all[1:]}, knows: all[:1], fails: errChallenge},
+		{name: "forgetful registrar", secret: "s3cret", registrar: registrar{algorithms: all, forgetful: true}, fails: errNotBound},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx := timeout(t)
@@ -159,9 +165,9 @@ func TestRegister(t *testing.T) {
 			granted, err := p.Register(ctx, time.Minute)
 			var refused *StatusError
 			switch {
-			case tt.fails:
-				if !errors.Is(err, errChallenge) {
-					t.Errorf("Register = %v, want %v", err, errChallenge)
+			case tt.fails != nil:
+				if !errors.Is(err, tt.fails) {
+					t.Errorf("Register = %v, want %v", err, tt.fails)
 				}
 			case tt.code != 0:
 				if !errors.As(err, &refused) || refused.Code != tt.code {

@@ -22,7 +22,7 @@ type exchange struct {
 }
 
 const (
-	registerFor  = 10 * time.Minute
+	registerFor  = 2 * time.Minute
 	registerWait = 5 * time.Second  // between attempts that fail
 	reportEvery  = 10 * time.Second // between two lines of figures
 	callsMost    = 4                // at once

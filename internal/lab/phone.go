@@ -154,7 +154,8 @@ func (p *Phone) WaitFor(ctx context.Context, want func(Seen) bool) (Seen, error)
 }
 
 // Register binds the phone's address to its user name for a time, 0 takes the binding back. It
-// returns the time granted; a refusal is a *StatusError.
+// returns the time granted; a refusal is a *StatusError, and a success that lists no binding of this
+// phone is an error too.
 func (p *Phone) Register(ctx context.Context, expires time.Duration) (time.Duration, error) {
 	aor := sip.Uri{Scheme: "sip", User: p.cfg.User, Host: p.cfg.Domain}
 	req := newRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: p.cfg.Domain}, aor, aor)
@@ -174,28 +175,33 @@ func (p *Phone) Register(ctx context.Context, expires time.Duration) (time.Durat
 	p.seq = max(p.seq, res.CSeq().SeqNo)
 	p.bound = expires > 0
 	p.mu.Unlock()
-	return p.granted(res, expires), nil
+	if expires == 0 {
+		return 0, nil
+	}
+	return p.granted(res)
 }
 
+// errNotBound says that a registrar accepted a registration and yet does not list it.
+var errNotBound = errors.New("accepted, but not among the bindings that the registrar lists")
+
 // granted reads how long the registrar keeps our binding (RFC 3261 section 10.2.4).
-func (p *Phone) granted(res *sip.Response, asked time.Duration) time.Duration {
+func (p *Phone) granted(res *sip.Response) (time.Duration, error) {
 	for _, h := range res.GetHeaders("Contact") {
 		c, ok := h.(*sip.ContactHeader)
 		if !ok || c.Address.Host != p.Addr().Addr().String() || c.Address.Port != int(p.Addr().Port()) {
 			continue
 		}
-		if text, ok := c.Params.Get("expires"); ok {
-			if n, err := strconv.Atoi(text); err == nil {
-				return time.Duration(n) * time.Second
-			}
+		text, ok := c.Params.Get("expires")
+		if h := res.GetHeader("Expires"); !ok && h != nil {
+			text = h.Value()
 		}
-	}
-	if h := res.GetHeader("Expires"); h != nil {
-		if n, err := strconv.Atoi(h.Value()); err == nil {
-			return time.Duration(n) * time.Second
+		n, err := strconv.Atoi(text)
+		if err != nil || n <= 0 {
+			return 0, fmt.Errorf("%w: expires %q", errNotBound, text)
 		}
+		return time.Duration(n) * time.Second, nil
 	}
-	return asked
+	return 0, errNotBound
 }
 
 // Message sends a text; to is a user of the own account or user@host.
@@ -249,7 +255,7 @@ func (p *Phone) contacted(send sender) sender {
 	return func(ctx context.Context, req *sip.Request, to tandem.Target) (*sip.Response, error) {
 		for req.RemoveHeader("Contact") {
 		}
-		req.AppendHeader(&sip.ContactHeader{Address: p.end.contact(p.cfg.User, to.Transport)})
+		req.AppendHeaderAfter(&sip.ContactHeader{Address: p.end.contact(p.cfg.User, to.Transport)}, "CSeq")
 		return send(ctx, req, to)
 	}
 }

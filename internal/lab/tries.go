@@ -70,7 +70,7 @@ func tryServices(cfg Config, c string) []Try {
 			[]string{"west...: GET /hello for globex." + zone + " (type http)"}},
 		{"A name that is no customer's is refused", "curl -s -o /dev/null -w '%{http_code}\\n' -H 'Host: nobody." + zone + "' " + web, []string{"421"}},
 		{"A phone's configuration, over TLS, from a URL that works once; its server is a name",
-			"curl -s --cacert " + cfg.CA + ` "$(` + c + ` device permit alice-phone)"`,
+			"curl -s --cacert " + cfg.CA + ` "$(` + c + ` device provisioning-url alice-phone)"`,
 			[]string{`...q7mxk2vd5bwz3nta.` + zone + `...`}},
 		{"Figures for Prometheus", fmt.Sprintf("curl -s http://%s/metrics | grep ^tandem_sip", cfg.Metrics), []string{"tandem_sip..."}},
 	}
