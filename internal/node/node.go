@@ -65,10 +65,16 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err := listen(parts); err != nil {
 		return err
 	}
+	last, err := restore(ctx, kept, parts)
+	if err != nil {
+		letGo(parts)
+		return fmt.Errorf("restore from the store: %w", err)
+	}
+	n.served.advance(last)
 	n.mu.Lock()
 	n.store, n.parts = kept, parts
 	n.mu.Unlock()
-	return n.serve(ctx, kept, parts)
+	return n.serve(ctx, kept, parts, last)
 }
 
 // listen binds all parts. When one cannot, those before it are made to let go.
@@ -78,17 +84,22 @@ func listen(parts []part) error {
 			continue
 		}
 		if err := p.listen(); err != nil {
-			over, end := context.WithCancel(context.Background())
-			end()
-			for _, bound := range parts[:i] {
-				if bound.listen != nil {
-					_ = bound.run(over) // closes what it bound and returns at once
-				}
-			}
+			letGo(parts[:i])
 			return fmt.Errorf("%s: %w", p.name, bindError(err))
 		}
 	}
 	return nil
+}
+
+// letGo makes parts that have bound but not run close what they bound.
+func letGo(parts []part) {
+	over, end := context.WithCancel(context.Background())
+	end()
+	for _, p := range parts {
+		if p.listen != nil {
+			_ = p.run(over) // returns at once; why it could not run does not matter any more
+		}
+	}
 }
 
 // bindError says in few words which address could not be bound and why.
@@ -101,39 +112,34 @@ func bindError(err error) error {
 	return fmt.Errorf("cannot listen on %s %s: %w", op.Net, op.Addr, code)
 }
 
-// serve restores every part from the store and runs them all until ctx or one of them ends.
-func (n *Node) serve(ctx context.Context, kept *store.Store, parts []part) error {
-	running, ctx := errgroup.WithContext(ctx)
+// restore gives every part the whole store, and returns the revision that it is of.
+func restore(ctx context.Context, kept *store.Store, parts []part) (tandem.Revision, error) {
 	last, err := kept.Snapshot(ctx, func(changes []tandem.Change) error {
 		apply(parts, changes)
 		return nil
 	})
-	if err == nil {
-		for _, p := range parts {
-			if p.restored != nil {
-				p.restored(last)
-			}
-		}
-		n.served.advance(last)
+	if err != nil {
+		return 0, err
 	}
-	running.Go(func() error {
-		if err != nil {
-			return fmt.Errorf("restore from the store: %w", err)
-		}
-		return n.follow(ctx, kept, parts, last)
-	})
 	for _, p := range parts {
-		if p.run != nil {
-			running.Go(func() error { return n.run(ctx, p) })
+		if p.restored != nil {
+			p.restored(last)
 		}
 	}
-	if err == nil {
-		close(n.ready)
-		n.log.Info("serving", "revision", last, "listeners", n.Addrs())
+	return last, nil
+}
+
+// serve runs all parts until ctx or one of them ends.
+func (n *Node) serve(ctx context.Context, kept *store.Store, parts []part, last tandem.Revision) error {
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return n.follow(ctx, kept, parts, last) })
+	for _, p := range parts {
+		running.Go(func() error { return n.run(ctx, p) })
 	}
-	err = running.Wait()
-	n.log.Info("stopped", "err", err)
-	return err
+	close(n.ready)
+	n.log.Info("serving", "revision", last, "listeners", n.Addrs())
+	defer n.log.Info("stopped")
+	return running.Wait()
 }
 
 // run runs one part and names it in its error.

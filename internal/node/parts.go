@@ -16,11 +16,11 @@ import (
 	"tandem/store"
 )
 
-// part is one part as the node runs it. What it does not have is nil.
+// part is one part as the node runs it. What it does not have is nil; run it always has.
 type part struct {
 	name     string
-	listen   func() error
 	run      func(context.Context) error
+	listen   func() error
 	apply    func([]tandem.Change)
 	restored func(tandem.Revision) // told the revision of the snapshot that was applied
 	metrics  func(emit func(tandem.Sample))
