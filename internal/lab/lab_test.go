@@ -210,6 +210,38 @@ func TestMessageAndSubscribe(t *testing.T) {
 	}
 }
 
+// Requests within a call cross the node too, and their answers come back.
+func TestInfoCrossesNode(t *testing.T) {
+	ctx := timeout(t)
+	caller, called, _ := trio(t, tandem.UDP)
+	s, err := caller.Call(ctx, "201")
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() int {
+		to, err := caller.find(ctx, s.d.hop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := caller.end.ask(ctx, s.d.request(sip.INFO, []byte("Signal=5"), "application/dtmf-relay"), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode
+	}
+	if got := send(); got != 200 {
+		t.Errorf("INFO = %d, want 200", got)
+	}
+	seen, err := called.WaitFor(ctx, func(s Seen) bool { return s.Method == "INFO" })
+	if err != nil || !strings.HasSuffix(seen.Message, "Signal=5") {
+		t.Errorf("the other phone got %q, %v", seen.Message, err)
+	}
+	called.open().end("remote") // it knows the call no more
+	if got := send(); got != 481 {
+		t.Errorf("INFO in a call that is over for the other phone = %d, want 481", got)
+	}
+}
+
 func TestScript(t *testing.T) {
 	ctx := timeout(t)
 	caller, _, node := trio(t, tandem.UDP)
