@@ -26,7 +26,7 @@ func (b *bindings) start(objects *tables, h *health, opts *pebble.Options, dir s
 	b.lazy = newLazyFS(opts.FS, h.fail)
 	opts.FS = b.lazy
 	opts.FormatMajorVersion = pebble.FormatColumnarBlocks
-	opts.MemTableSize = 8 << 20
+	opts.MemTableSize = bindingsBuffer
 	db, err := openDatabase(dir, opts)
 	if err == nil {
 		b.tables = &tables{codec: objects.codec, db: db, name: objects.name}

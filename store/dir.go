@@ -57,6 +57,7 @@ func (l *dirLock) release() {
 const (
 	markerMaking = "making" // nothing in it was ever acknowledged: it may be made anew
 	markerReady  = "ready"
+	markerCopied = "restoring" // a restore was begun, and it may hold anything
 )
 
 // marker is the small file that tells a new store from a damaged one.
@@ -84,8 +85,11 @@ func openMarker(dir string) (*marker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !m.fresh() {
+	switch m.Stage {
+	case markerReady:
 		return m, nil
+	case markerCopied:
+		return nil, fmt.Errorf("%w: %s: its restore was cut short; empty it and restore again", ErrCorrupt, dir)
 	}
 	for _, name := range []string{objectsName, bindingsName, keyName} { // left by a start that was cut short
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {

@@ -29,31 +29,28 @@ type objectKey struct {
 
 func (k objectKey) String() string { return string(k.kind) + " " + k.id }
 
-// kindNumbers are the kinds' bytes in keys; a number is never given to another kind.
-func kindNumbers() map[tandem.Kind]byte {
-	return map[tandem.Kind]byte{
-		tandem.KindZone: 1, tandem.KindCluster: 2, tandem.KindNode: 3, tandem.KindEdge: 4,
-		tandem.KindGroup: 5, tandem.KindAccount: 6, tandem.KindPeer: 7, tandem.KindUser: 8,
-		tandem.KindDevice: 9, tandem.KindPermit: 10, tandem.KindKey: 11,
+// kindTable lists the kinds by their bytes in keys; a number is never given to another kind.
+func kindTable() [12]tandem.Kind {
+	return [...]tandem.Kind{
+		"", tandem.KindZone, tandem.KindCluster, tandem.KindNode, tandem.KindEdge, tandem.KindGroup,
+		tandem.KindAccount, tandem.KindPeer, tandem.KindUser, tandem.KindDevice, tandem.KindPermit, tandem.KindKey,
 	}
 }
 
-func kindNumber(k tandem.Kind) byte {
-	switch k {
-	case tandem.KindAccount:
-		return 6
-	case tandem.KindDevice:
-		return 9
+// kindNumber returns a kind's byte, zero for what is no kind.
+func kindNumber(kind tandem.Kind) byte {
+	for n, k := range kindTable() {
+		if k == kind {
+			return byte(n)
+		}
 	}
-	return kindNumbers()[k]
+	return 0
 }
 
 // kindOf is the inverse of kindNumber; "" for a number of no kind.
 func kindOf(number byte) tandem.Kind {
-	for k, n := range kindNumbers() {
-		if n == number {
-			return k
-		}
+	if table := kindTable(); int(number) < len(table) {
+		return table[number]
 	}
 	return ""
 }

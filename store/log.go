@@ -123,7 +123,11 @@ func (l *local) drafts(ctx context.Context, edits []tandem.Edit) ([]draft, error
 
 // plan fills and checks; the caller holds mu.
 func (l *local) plan(by tandem.Principal, drafts []draft) (*plan, error) {
-	p := newPlan(by, len(drafts))
+	p, err := l.newPlan(by, len(drafts))
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
 	if err := l.fill(p, drafts, l.state.last, l.now()); err != nil {
 		return nil, err
 	}

@@ -65,6 +65,8 @@ type plan struct {
 	records []record
 	claims  map[claimName]holder // as they will be; held false and forever false: free
 	known   map[objectKey]target // targets already looked up
+
+	objectAt, claimAt *cursor
 }
 
 // target is what a reference needs to know of what it points to.
@@ -73,15 +75,31 @@ type target struct {
 	owner  string
 }
 
-func newPlan(by tandem.Principal, edits int) *plan {
+// newPlan returns an empty plan over the tables as they are now. The caller closes it.
+func (t *tables) newPlan(by tandem.Principal, edits int) (*plan, error) {
+	objects, err := t.newCursor(tableObject)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := t.newCursor(tableClaim)
+	if err != nil {
+		objects.close()
+		return nil, err
+	}
 	return &plan{
+		objectAt: objects, claimAt: claims,
 		by:      by,
 		items:   make([]*item, 0, edits),
 		byKey:   make(map[objectKey]*item, edits),
 		records: make([]record, 0, edits),
 		claims:  make(map[claimName]holder, edits),
 		known:   make(map[objectKey]target),
-	}
+	}, nil
+}
+
+func (p *plan) close() {
+	p.objectAt.close()
+	p.claimAt.close()
 }
 
 // fill takes the drafts in order, each as the next revision after last, and checks what concerns
@@ -113,7 +131,7 @@ func (t *tables) touch(p *plan, k objectKey, edit int) (*item, error) {
 		it.edit = edit
 		return it, nil
 	}
-	was, err := t.get(k)
+	was, err := getFrom(p.objectAt, k)
 	if err != nil && !errors.Is(err, tandem.ErrNotFound) {
 		return nil, err
 	}
@@ -201,7 +219,7 @@ func (t *tables) target(p *plan, k objectKey) (target, error) {
 	if to, ok := p.known[k]; ok {
 		return to, nil
 	}
-	e, err := t.get(k)
+	e, err := getFrom(p.objectAt, k)
 	if err != nil && !errors.Is(err, tandem.ErrNotFound) {
 		return target{}, err
 	}
@@ -313,9 +331,9 @@ func (t *tables) holderOf(p *plan, name claimName) (holder, error) {
 	if h, ok := p.claims[name]; ok {
 		return h, nil
 	}
-	key := appendClaimKey(nil, name)
+	var room [128]byte
 	var h holder
-	err := t.read(key, func(payload []byte) (err error) {
+	err := p.claimAt.read(appendClaimKey(room[:0], name), func(payload []byte) (err error) {
 		h, err = parseHolder(payload)
 		return err
 	})

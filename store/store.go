@@ -15,6 +15,13 @@ import (
 	"tandem/internal/tandem"
 )
 
+// Sizes of the databases' write buffers, and how many each may have at a time.
+const (
+	objectsBuffer  = 32 << 20
+	bindingsBuffer = 8 << 20
+	writeBuffers   = 4
+)
+
 // What can be wrong with a store as a whole. Compare with errors.Is; each error is one line that
 // names the directory and what to do.
 var (
@@ -129,7 +136,9 @@ func (c Config) start(s *Store, fs vfs.FS, dir string, fresh bool, log *slog.Log
 	if cache == 0 {
 		cache = 64 << 20
 	}
-	s.keep = pebble.NewCache(cache)
+	// Write buffers are counted against the block cache: without room for them of their own, a
+	// bulk load leaves no block in it, and each lookup reads a whole bloom filter from disk.
+	s.keep = pebble.NewCache(cache + writeBuffers*(objectsBuffer+bindingsBuffer))
 	defer func() {
 		if r := recover(); r != nil { // the database's way of meeting files it cannot believe
 			err = s.damaged(fmt.Errorf("%v", r))
@@ -195,7 +204,7 @@ func (s *Store) options(fs vfs.FS, fresh bool) *pebble.Options {
 		FS: fs, Cache: s.keep, Logger: s.health,
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		ErrorIfExists:      fresh, ErrorIfNotExists: !fresh,
-		MemTableSize: 32 << 20, MemTableStopWritesThreshold: 4,
+		MemTableSize: objectsBuffer, MemTableStopWritesThreshold: writeBuffers,
 		L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
 		EventListener: &pebble.EventListener{
 			DataCorruption:  s.health.corrupt,
