@@ -234,6 +234,12 @@ func checkServed(t *testing.T, a *appliance) {
 	if err != nil || status.Revision == 0 || len(status.Parts) != 6 {
 		t.Errorf("status: %+v, %v, want six parts and a revision", status, err)
 	}
+	if verified, err := client.Verify(t.Context()); err != nil || verified.Values == 0 || len(verified.Problems) > 0 {
+		t.Errorf("verify: %+v, %v, want values and no problem", verified, err)
+	}
+	if steps, err := client.Trace(t.Context(), "http.1001.svc.v.test", ""); err != nil || len(steps) < 4 {
+		t.Errorf("trace of a forwarding name: %v, %v, want the steps that this machine is answered by", steps, err)
+	}
 	for _, p := range status.Parts {
 		if p.State != "ok" || len(p.Addresses) == 0 {
 			t.Errorf("part %+v, want it ok and listening", p)
