@@ -102,7 +102,18 @@ func startServer(t testing.TB) *server {
 		t.Fatal(err)
 	}
 	s.apply(string(telco))
+	s.untilChallenged()
 	return s
+}
+
+// untilChallenged waits until a phone is challenged: on a first start the proxy makes its keys after
+// the first change, and answers 503 with Retry-After until it has them.
+func (s *server) untilChallenged() {
+	s.t.Helper()
+	h := s.handset(127, "alice")
+	eventually(s.t, 5*time.Second, "a REGISTER is challenged", func() bool {
+		return h.ask(dialogue{method: "REGISTER", from: alice, to: alice, uri: "sip:alpha.voice.example.net"}).uri() == "401"
+	})
 }
 
 // local puts the block's octets where text says NET.
@@ -235,6 +246,9 @@ func (s *server) must(args ...string) string {
 // serves them.
 func (s *server) apply(documents string) {
 	s.t.Helper()
+	if strings.HasPrefix(documents, "{kind:") {
+		documents = "---\n" + documents // else it would be taken for JSON
+	}
 	if out, code := s.run(s.local(documents), "apply", "--wait", "-f", "-"); code != 0 {
 		s.t.Fatalf("tandem apply: exit %d\n%s\nof\n%s", code, out, documents)
 	}

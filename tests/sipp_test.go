@@ -72,15 +72,21 @@ type sipp struct {
 	ended    chan struct{}
 }
 
-// sipp starts sipp at a host of the block.
-func (s *server) sipp(host, port int, scenario string, args ...string) *sipp {
+// sipp starts sipp at a host of the block. Of its scenario's words METHOD and HOLD, which sipp has
+// no keywords for, r's take the place.
+func (s *server) sipp(host int, scenario string, r request, args ...string) *sipp {
 	s.t.Helper()
 	dir, err := os.MkdirTemp(s.dir, "sipp-")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	file, err := filepath.Abs("testdata/sipp/" + scenario + ".xml")
+	text, err := os.ReadFile("testdata/sipp/" + scenario + ".xml")
 	if err != nil {
+		s.t.Fatal(err)
+	}
+	words := strings.NewReplacer("METHOD", r.method, "HOLD", fmt.Sprint(r.hold.Milliseconds()))
+	file := filepath.Join(dir, scenario+".xml")
+	if err := os.WriteFile(file, []byte(words.Replace(string(text))), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	p := &sipp{
@@ -89,7 +95,7 @@ func (s *server) sipp(host, port int, scenario string, args ...string) *sipp {
 	}
 	own := s.addr(host)
 	base := []string{
-		"-sf", file, "-i", own, "-p", fmt.Sprint(port), "-bind_local", "-mi", own, "-ci", own, "-nostdin",
+		"-sf", file, "-i", own, "-p", "5060", "-bind_local", "-mi", own, "-ci", own, "-nostdin",
 		"-trace_msg", "-message_file", p.messages, "-skip_rlimit",
 	}
 	p.cmd = exec.Command("sipp", append(base, args...)...)
@@ -114,7 +120,7 @@ func (s *server) sipp(host, port int, scenario string, args ...string) *sipp {
 // feature starts sipp as a feature server and waits until it listens.
 func (s *server) feature(host int, scenario string, args ...string) *sipp {
 	s.t.Helper()
-	p := s.sipp(host, 5060, scenario, args...)
+	p := s.sipp(host, scenario, request{}, args...)
 	kind := "/proc/net/udp"
 	if slices.Contains(args, "t1") {
 		kind = "/proc/net/tcp"
@@ -154,10 +160,10 @@ func (s *server) phone(host int, scenario string, r request, args ...string) *si
 	}
 	base := []string{
 		s.addr(1) + ":5060", "-m", "1", "-au", r.user, "-ap", r.password, "-timeout", "20s", "-timeout_error",
-		"-key", "req_method", r.method, "-key", "req_uri", r.uri, "-key", "req_from", "sip:" + r.from,
-		"-key", "req_to", "sip:" + r.to, "-key", "req_header", r.header, "-key", "hold", fmt.Sprint(r.hold.Milliseconds()),
+		"-auth_uri", strings.TrimPrefix(r.uri, "sip:"), "-key", "req_uri", r.uri, "-key", "req_from", "sip:" + r.from,
+		"-key", "req_to", "sip:" + r.to, "-key", "req_header", r.header,
 	}
-	return s.sipp(host, 5060, scenario, append(base, args...)...)
+	return s.sipp(host, scenario, r, append(base, args...)...)
 }
 
 // wait waits until the process ends by itself and reports whether its scenario was played well.
