@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ type Seen struct {
 	Time      time.Time
 	Method    string // SIP method, or HTTP and the method: "HTTP GET"
 	URI       string // Request-URI, or the HTTP path
-	Account   string // host that names the account: of the Request-URI, of From for urn:, or of HTTP's Host
+	Account   string // host that names the account: of the Request-URI, of To within a dialog, of From for urn:, or HTTP's Host
 	From      string // user@host of From; an HTTP client's address
 	To        string // user@host of To
 	CallID    string
@@ -48,8 +49,11 @@ func seenSIP(req *sip.Request, now time.Time) Seen {
 		InDialog:  req.To().Params.Has("tag"),
 		Transport: strings.ToLower(req.Transport()), Source: req.Source(), Message: req.String(),
 	}
-	if s.Account == "" {
+	switch _, err := netip.ParseAddr(s.Account); {
+	case s.Account == "":
 		s.Account = req.From().Address.Host
+	case err == nil && s.InDialog: // the Request-URI is a Contact
+		s.Account = req.To().Address.Host
 	}
 	if raw := req.To().Address.Raw(); raw != "" {
 		s.To = req.To().Address.String()
