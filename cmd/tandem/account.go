@@ -24,7 +24,7 @@ func newRepoint(s *session) *cobra.Command {
 		Use: "repoint ACCOUNT KEY (--cluster ID | --nodes ID,...)", Short: "Point a forwarding name at other feature servers",
 		Long:    repointHelp,
 		Example: "  tandem account repoint 1001 invite --cluster east\n  tandem account repoint 1001 voicemail --nodes vm1,vm2",
-		Args:    cobra.ExactArgs(2), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
+		Args:    between(2, 2), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (to.Cluster == "") == (len(to.Nodes) == 0) {
 				return misuse("give either --cluster or --nodes")
@@ -56,7 +56,7 @@ func newMove(s *session) *cobra.Command {
 		Use: "move ACCOUNT --edges ID,...", Short: "Move an account to other connection points",
 		Long:    moveHelp,
 		Example: "  tandem account move 1001 --edges east1,east2\n  tandem account move 1001 --edges \"\"   # those of its zone",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
+		Args:    between(1, 1), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("edges") {
 				return misuse("--edges is missing: edge ids, or \"\" for those of the account's zone")

@@ -31,7 +31,7 @@ func newApply(s *session) *cobra.Command {
 	bar := progress{session: s}
 	cmd := &cobra.Command{
 		Use: "apply -f FILE|-", Short: "Create and change objects from documents", Long: applyHelp, Example: applyExample,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
 			result, err := s.send(cmd.Context(), file, &bar, s.door().Apply)

@@ -18,7 +18,7 @@ func newCallList(s *session) *cobra.Command {
 		Use: "list", Short: "List calls under way",
 		Long:    "Lists the calls under way: who calls whom, for which account, on which node, since when.",
 		Example: "  tandem call list\n  tandem call list --account 1001 -o json",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found, err := s.door().Calls(cmd.Context(), account)
 			if err != nil {

@@ -22,7 +22,7 @@ func newDelete(s *session) *cobra.Command {
 	bar := progress{session: s}
 	cmd := &cobra.Command{
 		Use: "delete (KIND ID | -f FILE|-)", Short: "Delete objects", Long: deleteHelp, Example: deleteExample,
-		Args: cobra.MaximumNArgs(2), ValidArgsFunction: s.completeObject,
+		Args: between(0, 2), ValidArgsFunction: s.completeObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			var result control.Result

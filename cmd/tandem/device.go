@@ -24,7 +24,7 @@ func newProvisioningURL(s *session) *cobra.Command {
 		Use: "provisioning-url ID", Short: "Make a one-time URL for a device's configuration",
 		Long:    provisioningHelp,
 		Example: "  tandem device provisioning-url 1001-2 --for 2h",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: s.completeFirst(tandem.KindDevice),
+		Args:    between(1, 1), ValidArgsFunction: s.completeFirst(tandem.KindDevice),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ttl < time.Second || ttl/time.Second > math.MaxUint32 {
 				return misuse("--for %s is not a time of a second or more", ttl)

@@ -24,7 +24,7 @@ func newDiff(s *session) *cobra.Command {
 	bar := progress{session: s}
 	cmd := &cobra.Command{
 		Use: "diff -f FILE|-", Short: "Tell what apply would change", Long: diffHelp, Example: diffExample,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			show := s.difference
 			if form != "table" {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
@@ -15,7 +17,7 @@ func newDNSTrace(s *session) *cobra.Command {
 		Long: "Explains step by step what DNS answers for a name and why: zone, account, group, cluster, nodes\n" +
 			"and their states.",
 		Example: "  tandem dns trace alpha.voice.example.net\n  tandem dns trace invite.1001.svc.voice.example.net --from 127.0.0.11",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Args:    between(1, 1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			steps, err := s.door().Trace(cmd.Context(), args[0], from)
 			if err != nil {
@@ -24,7 +26,11 @@ func newDNSTrace(s *session) *cobra.Command {
 			return s.show(form, steps, func() table {
 				t := table{header: []string{"WHAT", "FOUND"}}
 				for _, step := range steps {
-					t.add(step.What, step.Text)
+					what := step.What
+					for line := range strings.SplitSeq(step.Text, "\n") {
+						t.add(what, line)
+						what = ""
+					}
 				}
 				return t
 			})

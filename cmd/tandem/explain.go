@@ -22,7 +22,7 @@ func newExplain(s *session) *cobra.Command {
 	var form string
 	cmd := &cobra.Command{
 		Use: "explain [KIND[.FIELD]]", Short: "Explain kinds and fields", Long: explainHelp, Example: explainExample,
-		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completePath,
+		Args: between(0, 1), ValidArgsFunction: completePath,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return s.explainKinds(form)

@@ -25,7 +25,7 @@ func newGet(s *session) *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "get KIND [ID]", Short: "Show objects", Long: getHelp, Example: getExample,
-		Args: cobra.RangeArgs(1, 2), ValidArgsFunction: s.completeObject,
+		Args: between(1, 2), ValidArgsFunction: s.completeObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := kindArg(args[0])
 			if err != nil {

@@ -88,7 +88,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case http.StatusNotFound:
 		return exitNotFound
-	case http.StatusConflict, http.StatusPreconditionFailed:
+	case http.StatusPreconditionFailed:
 		return exitConflict
 	}
 	return exitFailed

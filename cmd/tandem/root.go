@@ -56,6 +56,7 @@ func newRoot(s *session) *cobra.Command {
 	}
 	flags.StringVar(&s.socket, "socket", socket, "unix socket of the running tandem; also set by TANDEM_SOCKET")
 	root.AddCommand(
+		newServe(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
 		newStatus(s), newDNS(s), newSIP(s), newCall(s), newAccount(s), newDevice(s), newStore(s),
 		newVersion(s), newOpenAPI(s),
@@ -91,14 +92,33 @@ func (s *session) printf(format string, args ...any) { fmt.Fprintf(s.out, format
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return misuse("%q is not a command of %s; %s --help lists them", args[0], cmd.CommandPath(), cmd.CommandPath())
+			}
 			return misuse("%s needs one of its commands; %s --help lists them", cmd.CommandPath(), cmd.CommandPath())
 		},
 	}
 	cmd.AddCommand(below...)
 	return cmd
 }
+
+// between is a command's arguments when there are so many.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && len(args) <= most {
+			return nil
+		}
+		wanted := strings.TrimPrefix(cmd.Use, cmd.Name())
+		if most == 0 {
+			wanted = " no arguments"
+		}
+		return fmt.Errorf("%s takes%s; %s given; %s --help shows examples", cmd.CommandPath(), wanted, plural(len(args), "argument"), cmd.CommandPath())
+	}
+}
+
+// none is a command's arguments when there are none.
+func none(cmd *cobra.Command, args []string) error { return between(0, 0)(cmd, args) }
 
 // outputFlag adds -o with the given default.
 func outputFlag(cmd *cobra.Command, form *string, fallback string) {

@@ -18,7 +18,7 @@ func newRegistrations(s *session) *cobra.Command {
 		Use: "registrations", Aliases: []string{"registration"}, Short: "List registered contacts",
 		Long:    "Lists the contacts that are registered now: whose they are, where they are, how long they last.",
 		Example: "  tandem sip registrations\n  tandem sip registrations --account 1001 -o json",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found, err := s.door().Registrations(cmd.Context(), account)
 			if err != nil {

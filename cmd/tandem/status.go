@@ -16,7 +16,7 @@ func newStatus(s *session) *cobra.Command {
 		Use: "status", Short: "Tell how the running tandem is",
 		Long:    "Tells how the running tandem is: its revision, its parts and where they listen, and how much\nthere is of what.",
 		Example: "  tandem status\n  tandem status -o json",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := s.door().Status(cmd.Context())
 			if err != nil {
@@ -36,13 +36,6 @@ func newStatus(s *session) *cobra.Command {
 func (s *session) status(status control.Status) {
 	s.printf("tandem %s, up since %s\n", status.Version, status.Started.Local().Format(time.DateTime))
 	s.printf("revision %d, epoch %d\n", status.Revision, status.Epoch)
-	if len(status.Counts) > 0 {
-		var counts []string
-		for _, c := range status.Counts {
-			counts = append(counts, fmt.Sprintf("%s %s", thousands(c.Value), c.Name))
-		}
-		s.printf("%s\n", strings.Join(counts, ", "))
-	}
 	s.printf("\n")
 	t := table{header: []string{"PART", "STATE", "SERVES", "LISTENS"}}
 	for _, p := range status.Parts {
@@ -53,4 +46,13 @@ func (s *session) status(status control.Status) {
 		t.add(p.Name, p.State, serves, strings.Join(p.Addresses, " "))
 	}
 	t.print(s.out, s.width())
+	if len(status.Counts) == 0 {
+		return
+	}
+	s.printf("\n")
+	counts := table{header: []string{"HOW MANY", ""}}
+	for _, c := range status.Counts {
+		counts.add(c.Name, thousands(c.Value))
+	}
+	counts.print(s.out, s.width())
 }

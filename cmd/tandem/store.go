@@ -20,7 +20,7 @@ func newBackup(s *session) *cobra.Command {
 			"server writes it, as the user it runs as. The key that opens sealed secrets is not in the copy: keep\n" +
 			"it apart.",
 		Example: "  tandem store backup /var/backups/tandem-monday",
-		Args:    cobra.ExactArgs(1),
+		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])
 			if err != nil {
@@ -41,7 +41,7 @@ func newVerify(s *session) *cobra.Command {
 		Use: "verify", Short: "Read the whole store and tell what is damaged",
 		Long:    "Reads every stored value and its checksum while the tandem runs on. It ends with exit code 1 when\nsomething is damaged.",
 		Example: "  tandem store verify",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found, err := s.door().Verify(cmd.Context())
 			if err != nil {

@@ -105,14 +105,15 @@ func (s *Server) apply(ctx context.Context, by tandem.Principal, b body, emit fu
 type resolved struct {
 	docs    []int32
 	intents []intent
-	errs    []error // by document, nil where there is none
-	err     error   // trouble of ours
+	names   []string // of the objects, for messages about those with errors
+	errs    []error  // by document, nil where there is none
+	err     error    // trouble of ours
 }
 
 // resolve works out what a batch comes to. When it is written for the first time, what did not exist
 // a moment ago is not looked for again: should it be there now, the commit is refused and resolved anew.
 func (r *run) resolve(ctx context.Context, docs []int32, write, again bool) resolved {
-	out := resolved{docs: docs, intents: make([]intent, len(docs)), errs: make([]error, len(docs))}
+	out := resolved{docs: docs, intents: make([]intent, len(docs)), errs: make([]error, len(docs)), names: make([]string, len(docs))}
 	res := r.resolver(write)
 	for i, n := range docs {
 		o, err := r.object(n)
@@ -120,7 +121,7 @@ func (r *run) resolve(ctx context.Context, docs []int32, write, again bool) reso
 			out.intents[i], err = res.resolve(ctx, o, r.found[n] == foundNone && write && !again)
 		}
 		if fault := (documentError{}); errors.As(err, &fault) {
-			out.errs[i] = fault.error
+			out.errs[i], out.names[i] = fault.error, nameOf(o)
 			continue
 		}
 		if err != nil {
@@ -162,6 +163,9 @@ func (r *run) batches(from, to int) iter.Seq[[]int32] {
 	}, batchSize)
 }
 
+// nameOf says which object it is.
+func nameOf(o tandem.Object) string { return string(o.Kind()) + " " + o.Header().ID }
+
 func (r *run) resolver(write bool) *resolver {
 	return &resolver{
 		reader: r.deps.Reader, seal: r.deps.Seal, by: r.by, write: write,
@@ -186,7 +190,7 @@ func (r *run) check(ctx context.Context, seen func(n int32, it intent) error) er
 		}
 		for i, n := range batch.docs {
 			if batch.errs[i] != nil {
-				r.fault(n, batch.errs[i])
+				r.fault(n, batch.names[i], batch.errs[i])
 				continue
 			}
 			it := batch.intents[i]
@@ -211,7 +215,7 @@ func (r *run) check(ctx context.Context, seen func(n int32, it intent) error) er
 }
 
 // fault tells what is wrong with document n.
-func (r *run) fault(n int32, err error) {
+func (r *run) fault(n int32, name string, err error) {
 	at := r.docs[n]
 	line := int(at.line)
 	var field tandem.FieldError
@@ -222,7 +226,7 @@ func (r *run) fault(n int32, err error) {
 	if field.Field != "" {
 		line = r.lineOf(at, field.Field)
 	}
-	r.faults.addError(line, err)
+	r.faults.addError(line, name, err)
 }
 
 // write commits every document that is not stored yet, batch after batch. Devices come in a second

@@ -30,7 +30,7 @@ func (r *run) checkStore(ctx context.Context, batch *resolved) error {
 		n := numbers[refused.Index]
 		r.refuse(n)
 		if i, inside := slices.BinarySearch(batch.docs, n); inside {
-			batch.errs[i] = refused.Err
+			batch.errs[i], batch.names[i] = refused.Err, nameOf(batch.intents[i].edit.Object)
 		}
 	}
 	return nil

@@ -3,7 +3,9 @@ package control
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 
 	"go.yaml.in/yaml/v3"
 
@@ -57,6 +59,9 @@ func toYAML(t *tree) *yaml.Node {
 	case number: // its text says which
 	case text:
 		n.SetString(t.text)
+		if _, err := strconv.ParseFloat(t.text, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+			n.Style = yaml.DoubleQuotedStyle // a MAC like 00005e005301 is a number to some readers
+		}
 	case list:
 		n.Kind = yaml.SequenceNode
 		for i := range t.items {

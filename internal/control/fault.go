@@ -136,16 +136,16 @@ func (l *faultList) add(f Fault) {
 	l.faults = append(l.faults, f)
 }
 
-// addError notes what was found wrong with an object as a fault at line, with its field if any.
-func (l *faultList) addError(line int, err error) {
+// addError notes what was found wrong with an object, called name, as a fault at line.
+func (l *faultList) addError(line int, name string, err error) {
 	var field tandem.FieldError
 	switch {
 	case errors.Is(err, tandem.ErrConflict):
 		l.conflict++
-		l.add(Fault{Line: line, Field: "revision", Reason: "is not the current one: the object was changed meanwhile"})
+		l.add(Fault{Line: line, Field: "revision", Reason: "is not the current one: " + name + " was changed meanwhile"})
 	case errors.Is(err, tandem.ErrNotFound):
 		l.missing++
-		l.add(Fault{Line: line, Reason: "not found"})
+		l.add(Fault{Line: line, Reason: name + ": not found"})
 	case errors.As(err, &field):
 		l.add(Fault{Line: line, Field: field.Field, Reason: field.Reason})
 	default:

@@ -197,7 +197,7 @@ func TestStatedRevision(t *testing.T) {
 	if !errors.Is(err, tandem.ErrConflict) {
 		t.Errorf("Apply with an old revision = %v, want a conflict", err)
 	}
-	want := "f:4: revision: is not the current one: the object was changed meanwhile"
+	want := "f:4: revision: is not the current one: Cluster c1 was changed meanwhile"
 	if err == nil || err.Error() != want {
 		t.Errorf("Apply with an old revision = %v, want %s", err, want)
 	}

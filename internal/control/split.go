@@ -48,8 +48,8 @@ type splitter struct {
 }
 
 // sniff tells the format of a file: by its name when that says YAML or JSON Lines, else from its
-// beginning: JSON when it begins with a brace, and JSON Lines when the first line that is not empty
-// is a whole object.
+// beginning: JSON when it begins with a brace and a quote, and JSON Lines when the first line that is
+// not empty is a whole object.
 func sniff(name string, in io.ReaderAt, size int64) format {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".yaml", ".yml":
@@ -60,8 +60,9 @@ func sniff(name string, in io.ReaderAt, size int64) format {
 	head := make([]byte, min(size, maxDocument))
 	n, _ := in.ReadAt(head, 0)
 	head = bytes.TrimLeft(head[:n], " \t\r\n\ufeff")
-	if len(head) == 0 || head[0] != '{' {
-		return yamlText
+	inside, ok := bytes.CutPrefix(head, []byte{'{'})
+	if inside = bytes.TrimLeft(inside, " \t\r\n"); !ok || len(inside) > 0 && inside[0] != '"' && inside[0] != '}' {
+		return yamlText // which may begin with a brace too, but then without quotes around its first key
 	}
 	first, _, _ := bytes.Cut(head, []byte{'\n'})
 	if json.Valid(first) || bytes.HasSuffix(bytes.TrimRight(first, " \t\r"), []byte{'}'}) {

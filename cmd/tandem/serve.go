@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"tandem/internal/node"
+)
+
+const serveHelp = `Runs the parts that a configuration file names, until it is told to end (SIGTERM or Ctrl-C).
+
+A section that is absent from the file is a part that does not run. Relative paths in it begin at the
+file's own folder. The log goes to standard error.`
+
+func newServe(s *session) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "serve [-c FILE]", Short: "Run the appliance", Long: serveHelp,
+		Example: "  tandem serve -c /etc/tandem/tandem.yaml",
+		Args:    none,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.serve(cmd.Context(), file)
+		},
+	}
+	configFlag(cmd, &file)
+	return cmd
+}
+
+// configFlag adds -c.
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "tandem.yaml", "configuration file")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml") // the flag exists
+}
+
+func (s *session) serve(ctx context.Context, file string) error {
+	cfg, err := node.Load(file)
+	if err != nil {
+		return err
+	}
+	n, err := node.New(cfg, cfg.Log.Logger(s.errs))
+	if err != nil {
+		return err
+	}
+	return n.Run(ctx)
+}
