@@ -193,7 +193,7 @@ func TestBadStart(t *testing.T) {
 		name, config string
 		want         []string
 	}{
-		{"unknown key", strings.Replace(serveConfig, "log:\n", "colour: blue\nlog:\n", 1), []string{"tandem.yaml", "colour", ":25:"}},
+		{"unknown key", strings.Replace(serveConfig, "log:\n", "colour: blue\nlog:\n", 1), []string{"tandem.yaml:21:1", "colour"}},
 		{"unknown key below", strings.Replace(serveConfig, "  edge: edge1", "  edge: edge1\n  flavour: mint", 1), []string{"tandem.yaml", "flavour"}},
 		{"not YAML", "dns: [", []string{"tandem.yaml"}},
 		{"an address that is none", strings.Replace(serveConfig, "[NET.1:5300]", "[NET.1]", 1), []string{"tandem.yaml", "dns"}},
