@@ -56,6 +56,13 @@ func (q *query) message(rcode int) *dns.Msg {
 	if q.edns {
 		msg.SetEdns0(datagramSize, q.dnssecOK)
 	}
+	if q.tsig != nil {
+		msg.Extra = append(msg.Extra, &dns.TSIG{
+			Hdr:       dns.RR_Header{Name: q.tsig.Hdr.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY},
+			Algorithm: q.tsig.Algorithm, TimeSigned: q.tsig.TimeSigned, Fudge: q.tsig.Fudge,
+			OrigId: q.id, Error: dns.RcodeBadKey,
+		})
+	}
 	return msg
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"tandem/internal/tandem"
 )
 
 // both answers query by both paths, checks each answer by itself and the two against each other,
@@ -327,4 +329,50 @@ func brief(octets []byte) string {
 		}
 	}
 	return text
+}
+
+// TestUnknownKeyIsRefused: who signs with a key that we do not have learns just that.
+func TestUnknownKeyIsRefused(t *testing.T) {
+	s := loadWorld(t, "rfc")
+	q := new(dns.Msg)
+	q.SetQuestion("rfc.test.", dns.TypeSOA)
+	q.SetTsig("nokey.", dns.HmacSHA256, 300, 1_700_000_000)
+	query, _, err := dns.TsigGenerate(q, "c2VjcmV0", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := new(dns.Msg)
+	if err := msg.Unpack(s.askBoth(t, query, client{addr: netip.MustParseAddr("127.0.0.1")})); err != nil {
+		t.Fatal(err)
+	}
+	if tsig := msg.IsTsig(); msg.Rcode != dns.RcodeNotAuth || tsig == nil || tsig.Error != dns.RcodeBadKey || tsig.MAC != "" || len(msg.Answer) != 0 {
+		t.Errorf("answer = %v, want NOTAUTH with BADKEY, unsigned", msg)
+	}
+}
+
+// TestLargeClusterOverTCP: answers beyond the reach of compression pointers.
+func TestLargeClusterOverTCP(t *testing.T) {
+	s := loadWorld(t, "voice")
+	for i := range 600 {
+		id := fmt.Sprint("big", i)
+		s.change(tandem.Revision(100+i), tandem.KindNode, id, &tandem.Node{
+			Head: tandem.Head{ID: id}, Cluster: "c2", Ports: tandem.Ports{UDP: 5060},
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)})},
+		})
+	}
+	var bufs [2][65535]byte
+	q := new(dns.Msg)
+	q.SetQuestion("_sip._udp.invite.1002.svc.voice.example.net.", dns.TypeSRV)
+	query, _ := q.Pack()
+	for _, stream := range []bool{true, false} {
+		c := client{addr: netip.MustParseAddr("127.0.0.1"), stream: stream}
+		both(t, s.model, query, c, &bufs)
+		msg := new(dns.Msg)
+		if err := msg.Unpack(bufs[0][:s.model.full(query, bufs[0][:], c)]); err != nil {
+			t.Fatal(err)
+		}
+		if stream && len(msg.Answer) != 601 || !stream && (!msg.Truncated || len(msg.Answer) != 0) {
+			t.Errorf("stream %v: %d records, TC %v", stream, len(msg.Answer), msg.Truncated)
+		}
+	}
 }

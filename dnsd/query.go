@@ -24,7 +24,8 @@ type query struct {
 	asked    question
 	edns     bool
 	dnssecOK bool
-	limit    int // octets that the answer may have
+	tsig     *dns.TSIG // of a key that we do not have, for we have none
+	limit    int       // octets that the answer may have
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -111,7 +112,11 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 		return q, dns.RcodeFormatError, true
 	}
 	q.asked = question{name: q.question.Name, key: key, rrtype: q.question.Qtype}
-	return q, q.takeEDNS(msg), true
+	rcode = q.takeEDNS(msg)
+	if q.tsig = msg.IsTsig(); q.tsig != nil && rcode == dns.RcodeSuccess {
+		rcode = dns.RcodeNotAuth // RFC 8945 section 5.2.1
+	}
+	return q, rcode, true
 }
 
 // takeEDNS notes what the OPT record says (RFC 6891). Unknown options are ignored.

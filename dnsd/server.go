@@ -39,7 +39,7 @@ type Server struct {
 	applying sync.Mutex
 	writer   *writer
 
-	counters  []*counters // one for each UDP worker, and the last for TCP
+	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
 	tcp       *streams
 }
@@ -58,10 +58,11 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	m := newModel()
 	log = log.With("part", "dnsd")
 	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
-	return &Server{
-		cfg: cfg, log: log, model: m, writer: newWriter(m, log),
-		tcp: newStreams(cfg), counters: []*counters{{}},
-	}, nil
+	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	for range 1 + len(cfg.Listen)*cfg.Workers {
+		s.counters = append(s.counters, &counters{})
+	}
+	return s, nil
 }
 
 // Apply takes changes into what is answered. The first query after its return sees them.
@@ -90,14 +91,11 @@ func (s *Server) Listen() error {
 			return fmt.Errorf("dns listener %s: %w", addr, err)
 		}
 		s.listeners = append(s.listeners, l)
-		for range l.udp {
-			s.counters = append(s.counters, &counters{})
-		}
 	}
 	return nil
 }
 
-// Addrs returns the bound addresses, in the order of Config.Listen.
+// Addrs returns the bound addresses, in the order of Config.Listen. Call it after Listen.
 func (s *Server) Addrs() []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, l := range s.listeners {
@@ -138,9 +136,11 @@ func (s *Server) close() {
 func (s *Server) handle(count *counters, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
-			count.panics.Add(1)
-			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
 			n = 0
+			if total := count.panics.Add(1); total&(total-1) != 0 {
+				return // whoever found such a packet shall not fill the log with it
+			}
+			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {

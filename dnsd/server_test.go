@@ -220,3 +220,18 @@ func TestAnswersComeFromTheAddressAsked(t *testing.T) {
 		})
 	}
 }
+
+// TestPanicCostsOneAnswer: the server has lost its model, and goes on all the same.
+func TestPanicCostsOneAnswer(t *testing.T) {
+	s := newServer(t)
+	s.model = nil
+	count := &counters{}
+	for range 3 {
+		if n := s.handle(count, askTCP(t)[2:], make([]byte, datagramSize), client{}); n != 0 {
+			t.Errorf("handle = %d, want 0", n)
+		}
+	}
+	if n := count.panics.Load(); n != 3 {
+		t.Errorf("%d panics counted, want 3", n)
+	}
+}

@@ -13,6 +13,9 @@ import (
 // listenAttempts bounds the search for a port that is free for both UDP and TCP.
 const listenAttempts = 16
 
+// receiveBuffer holds some ten thousand queries while a worker is busy.
+const receiveBuffer = 4 << 20
+
 // listen binds addr over TCP and, workers times, over UDP.
 func listen(addr netip.AddrPort, workers int) (listener, error) {
 	var l listener
@@ -55,6 +58,7 @@ func bind(addr netip.AddrPort, workers int) (l listener, err error) {
 			return l, err
 		}
 		l.udp = append(l.udp, conn.(*net.UDPConn))
+		conn.(*net.UDPConn).SetReadBuffer(receiveBuffer) // as much of it as the kernel grants
 	}
 	return l, nil
 }

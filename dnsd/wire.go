@@ -29,8 +29,18 @@ type wireSet struct {
 // wirePointer is an owner within extra that stands, uncompressed, within answers.
 type wirePointer struct{ at, to int }
 
-// newWireSet packs set and extra. Sets too large for any UDP answer stay empty: the fast path
-// leaves them to the full one.
+// maxPointer is the farthest that a compression pointer reaches (RFC 1035 section 4.1.4).
+const maxPointer = 0x3fff
+
+// reach returns the farthest offset within answers that extra points to.
+func (w *wireSet) reach() int {
+	if len(w.pointers) == 0 {
+		return 0
+	}
+	return w.pointers[len(w.pointers)-1].to
+}
+
+// newWireSet packs set and extra.
 func newWireSet(set rrset, extra []hostSet) wireSet {
 	var w wireSet
 	hosts := make([]int, len(set)) // where each SRV target stands
