@@ -17,16 +17,21 @@ func startLab(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, port := range []string{"5300", "5060", "8080", "9153"} {
-		if isListening("127.0.0.1:" + port) {
-			t.Fatalf("something else listens on 127.0.0.1:%s, a port of the quick start: stop it first", port)
-		}
-	}
+	eventually(t, time.Minute, "the ports of the quick start are free: stop whatever listens on 127.0.0.1:5300", func() bool {
+		return !isListening("127.0.0.1:5300")
+	})
 	dir, err := os.MkdirTemp(workshop, "lab-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(path, filepath.Join(dir, "tandem")); err != nil {
+		t.Fatal(err)
+	}
+	quickStart, err := os.ReadFile("../tandem.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tandem.yaml"), quickStart, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))

@@ -1,29 +1,40 @@
 package tests
 
 import (
+	"flag"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tandem/internal/lab"
 )
 
-// The README shows what the lab prints: one list, kept by the lab.
+// update rewrites what a test compares with: go test ./tests -run Readme -update
+var update = flag.Bool("update", false, "rewrite the part of README.md that the lab gives")
+
+// The README shows what the lab prints: one list, kept by the lab, between two marks.
 func TestReadmeShowsTheLab(t *testing.T) {
+	const begin, end = "<!-- the lab's list -->\n\n", "<!-- its end -->\n"
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := lab.Markdown(lab.Tries(lab.Default()))
-	if strings.Contains(string(readme), want) {
-		return
+	before, rest, ok := strings.Cut(string(readme), begin)
+	shown, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("README.md has no %q and %q", begin, end)
 	}
-	for part := range strings.SplitSeq(want, "\n\n") {
-		if !strings.Contains(string(readme), part) {
-			t.Errorf("README.md lacks this part of the lab's list:\n%s", part)
+	want := lab.Markdown(lab.Tries(lab.Default()))
+	if diff := cmp.Diff(want, shown); diff != "" && !*update {
+		t.Errorf("README.md shows another list than the lab (go test ./tests -run Readme -update mends it):\n%s", diff)
+	}
+	if *update {
+		if err := os.WriteFile("../README.md", []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	t.Error("README.md does not show the lab's list as lab.Markdown writes it")
 }
 
 // The two commands of the README are the ones that CI runs.
