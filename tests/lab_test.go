@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -61,17 +62,18 @@ func startLab(t *testing.T) string {
 			t.Logf("the lab printed:\n%s", tail(string(text), 80))
 		}
 	})
-	eventually(t, 30*time.Second, "the lab is ready", func() bool {
+	eventually(t, time.Minute, "the lab is ready", func() bool {
+		text, err := os.ReadFile(log.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
 		select {
 		case err := <-ended:
 			ended <- err
-			text, _ := os.ReadFile(log.Name())
 			t.Fatalf("tandem lab ended with %v\n%s", err, text)
 		default:
 		}
-		status := exec.Command("./tandem", "status")
-		status.Dir = dir
-		return status.Run() == nil
+		return strings.Contains(string(text), "The lab is ready")
 	})
 	return dir
 }
