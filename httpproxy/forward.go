@@ -52,7 +52,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.admit(noted, a) {
 		return
 	}
-	defer a.gate.leave()
+	defer s.perAccount.leave(a.account())
 	defer s.active.leave()
 	s.forward(noted, r, a)
 }
@@ -60,13 +60,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
 
 // admit takes the request's two places, or answers 503 and returns false.
-func (s *Server) admit(w http.ResponseWriter, a *account) bool {
+func (s *Server) admit(w http.ResponseWriter, a *entry) bool {
 	if !s.active.enter(s.cfg.MaxActive) {
 		s.counters.busyAll.Add(1)
 		refuseBusy(w, "the edge has too many requests in progress")
 		return false
 	}
-	if !a.gate.enter(s.cfg.MaxPerAccount) {
+	if !s.perAccount.enter(a.account(), s.cfg.MaxPerAccount) {
 		s.active.leave()
 		s.counters.busyAccount.Add(1)
 		refuseBusy(w, "this account has too many requests in progress")
@@ -76,7 +76,7 @@ func (s *Server) admit(w http.ResponseWriter, a *account) bool {
 }
 
 // forward sends the request to the account's feature servers and relays the response.
-func (s *Server) forward(w *notedWriter, r *http.Request, a *account) {
+func (s *Server) forward(w *notedWriter, r *http.Request, a *entry) {
 	if r.ContentLength > s.cfg.MaxBody {
 		s.fail(w, r, &http.MaxBytesError{Limit: s.cfg.MaxBody})
 		return
@@ -90,7 +90,7 @@ func (s *Server) forward(w *notedWriter, r *http.Request, a *account) {
 		r.Body = http.MaxBytesReader(w.ResponseWriter, r.Body, s.cfg.MaxBody)
 	}
 	proxy := httputil.ReverseProxy{
-		Rewrite:   func(pr *httputil.ProxyRequest) { s.rewrite(pr, a.id) },
+		Rewrite:   func(pr *httputil.ProxyRequest) { s.rewrite(pr, a.account()) },
 		Transport: &failover{targets, s.transport, &s.counters.failovers},
 		ModifyResponse: func(resp *http.Response) error {
 			w.status = resp.StatusCode // an upgraded connection's is written past w
@@ -103,10 +103,10 @@ func (s *Server) forward(w *notedWriter, r *http.Request, a *account) {
 }
 
 // targets resolves the account's forwarding names in their order.
-func (s *Server) targets(a *account) ([]tandem.Target, error) {
+func (s *Server) targets(a *entry) ([]tandem.Target, error) {
 	var all []tandem.Target
 	var failed error
-	for _, name := range s.table.forwardingNames(a) {
+	for _, name := range a.forwardingNames() {
 		found, err := s.deps.Resolver.Targets(name)
 		if err != nil {
 			failed = fmt.Errorf("%w: %w", errNoTarget, err)

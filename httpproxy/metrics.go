@@ -50,5 +50,5 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	}
 	emit(tandem.Sample{Name: "tandem_httpproxy_active", Help: "Requests in progress.", Gauge: true, Value: float64(s.active.active.Load())})
 	emit(tandem.Sample{Name: "tandem_httpproxy_connections", Help: "Clients' connections.", Gauge: true, Value: float64(s.connections.active.Load())})
-	emit(tandem.Sample{Name: "tandem_httpproxy_hosts", Help: "Inbound names served.", Gauge: true, Value: float64(s.table.size.Load())})
+	emit(tandem.Sample{Name: "tandem_httpproxy_hosts", Help: "Inbound names served.", Gauge: true, Value: float64(s.table.hosts.count.Load())})
 }

@@ -64,6 +64,7 @@ type Server struct {
 	transport *http.Transport
 
 	active      gate // requests in progress
+	perAccount  *gates
 	connections gate
 	counters    counters
 	ending      sync.RWMutex
@@ -87,8 +88,8 @@ func New(cfg Config, deps Deps, logger *slog.Logger) (*Server, error) {
 	logger = logger.With("part", "httpproxy")
 	return &Server{
 		cfg: cfg, deps: deps, log: logger,
-		netLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		table:     newTable(),
+		netLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		table:  newTable(), perAccount: newGates(),
 		transport: newTransport(cfg, deps.Roots),
 		pseudonym: "tandem-" + strings.ToLower(rand.Text()[:12]),
 	}, nil

@@ -1,9 +1,7 @@
 package httpproxy
 
 import (
-	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"tandem/internal/tandem"
@@ -11,46 +9,63 @@ import (
 
 // table is the part's read model: which account a host belongs to, and by which forwarding names
 // its HTTP feature servers are found. Readers take no lock; only the caller of apply writes. A
-// change costs what it changes, whatever the table holds.
+// change costs what it changes, whatever the table holds; a host costs about 110 octets.
 type table struct {
-	hosts    sync.Map            // inbound name → *account
-	zones    sync.Map            // zone id → its service zone, a string
-	accounts map[string]*account // by id; apply's own
-	size     atomic.Int64        // of hosts
+	hosts    *index           // of every host
+	accounts *index           // of the first host of each account; apply's own
+	zones    map[string]*zone // by id; apply's own
 }
 
-// account is what one request needs of an account. It is immutable, but for its gate.
-type account struct {
-	id     string
-	zone   string
-	labels []string // those that answer
-	routes []string // the http entries of its server database; nil: its own name
-	gate   *gate    // shared by all versions of the account
+// entry is one inbound name of an account. It never changes.
+type entry struct {
+	text   string // the account's id and the label, one after the other
+	cut    int    // where the label begins
+	zone   *zone
+	routes *[]string // the http entries of the server database; nil: the account's own name
+	next   *entry    // the account's next host
 }
 
-func newTable() *table { return &table{accounts: make(map[string]*account)} }
+// zone is shared by the entries that lie in it.
+type zone struct {
+	id      string
+	service atomic.Pointer[string] // its service zone; nil: none
+	entries int                    // apply's own
+}
 
-// find returns the account that an inbound name belongs to, nil for none.
-func (t *table) find(host string) *account {
-	v, ok := t.hosts.Load(host)
-	if !ok {
+func (e *entry) account() string { return e.text[:e.cut] }
+func (e *entry) label() string   { return e.text[e.cut:] }
+
+// isHost reports whether e is the inbound name host.
+func (e *entry) isHost(host string) bool {
+	rest, ok := strings.CutPrefix(host, e.label())
+	return ok && len(rest) > 1 && rest[0] == '.' && rest[1:] == e.zone.id
+}
+
+// forwardingNames returns the names to try for an HTTP request, in order; none when the zone has no
+// service zone.
+func (e *entry) forwardingNames() []string {
+	service := e.zone.service.Load()
+	if service == nil {
 		return nil
 	}
-	return v.(*account)
+	full := tandem.Account{Head: tandem.Head{ID: e.account()}}
+	if e.routes != nil {
+		full.Routes = map[tandem.RequestType][]string{tandem.TypeHTTP: *e.routes}
+	}
+	return full.Route(tandem.TypeHTTP, *service)
 }
 
-// forwardingNames returns the names to try for a's HTTP requests, in order; none when its zone has
-// no service zone.
-func (t *table) forwardingNames(a *account) []string {
-	v, ok := t.zones.Load(a.zone)
-	if !ok {
-		return nil
+func newTable() *table {
+	return &table{
+		hosts:    newIndex(func(e *entry) []string { return []string{e.label(), ".", e.zone.id} }),
+		accounts: newIndex(func(e *entry) []string { return []string{e.account()} }),
+		zones:    make(map[string]*zone),
 	}
-	full := tandem.Account{Head: tandem.Head{ID: a.id}}
-	if a.routes != nil {
-		full.Routes = map[tandem.RequestType][]string{tandem.TypeHTTP: a.routes}
-	}
-	return full.Route(tandem.TypeHTTP, v.(string))
+}
+
+// find returns the entry of an inbound name, nil for none.
+func (t *table) find(host string) *entry {
+	return t.hosts.find(host, func(e *entry) bool { return e.isHost(host) })
 }
 
 // apply follows the store. Calls must not overlap.
@@ -66,91 +81,67 @@ func (t *table) apply(changes []tandem.Change) {
 }
 
 func (t *table) applyZone(c tandem.Change) {
-	z, _ := c.Object.(*tandem.Zone)
-	if z == nil || z.ServiceZone == "" {
-		t.zones.Delete(c.ID)
+	z := t.zone(c.ID)
+	if now, _ := c.Object.(*tandem.Zone); now != nil && now.ServiceZone != "" {
+		service := strings.Clone(now.ServiceZone) // not to hold the whole object
+		z.service.Store(&service)
 		return
 	}
-	t.zones.Store(c.ID, z.ServiceZone)
+	z.service.Store(nil)
+	t.tidy(z)
+}
+
+// zone returns the zone with this id, known or not yet.
+func (t *table) zone(id string) *zone {
+	z := t.zones[id]
+	if z == nil {
+		z = &zone{id: strings.Clone(id)}
+		t.zones[z.id] = z
+	}
+	return z
+}
+
+// tidy forgets a zone that nothing is known of any more.
+func (t *table) tidy(z *zone) {
+	if z.entries == 0 && z.service.Load() == nil {
+		delete(t.zones, z.id)
+	}
 }
 
 func (t *table) applyAccount(c tandem.Change) {
-	old := t.accounts[c.ID]
-	a, _ := c.Object.(*tandem.Account)
-	if a == nil {
-		delete(t.accounts, c.ID)
-		t.forget(old)
-		return
+	old := t.accounts.find(c.ID, func(e *entry) bool { return e.account() == c.ID })
+	var first *entry
+	if a, _ := c.Object.(*tandem.Account); a != nil {
+		first = t.entries(a)
 	}
-	next := &account{id: c.ID, zone: a.Zone, routes: a.Routes[tandem.TypeHTTP], gate: new(gate)}
-	if old != nil {
-		next.gate = old.gate
+	for e := first; e != nil; e = e.next {
+		t.hosts.put(e, func(o *entry) bool { return o.label() == e.label() && o.zone == e.zone })
+		e.zone.entries++
 	}
+	switch {
+	case first != nil:
+		t.accounts.put(first, func(o *entry) bool { return o == old })
+	case old != nil:
+		t.accounts.remove(old)
+	}
+	for e := old; e != nil; e = e.next {
+		t.hosts.remove(e)
+		e.zone.entries--
+		t.tidy(e.zone)
+	}
+}
+
+// entries returns the chain of an account's hosts that answer, nil for none.
+func (t *table) entries(a *tandem.Account) *entry {
+	var routes *[]string
+	if http := a.Routes[tandem.TypeHTTP]; len(http) > 0 {
+		routes = &http
+	}
+	var first *entry
 	for _, l := range a.Labels {
-		if l.Role == tandem.LabelRetired {
-			continue
-		}
-		next.labels = append(next.labels, l.Label)
-		if _, had := t.hosts.Swap(l.Label+"."+a.Zone, next); !had {
-			t.size.Add(1)
+		if l.Role != tandem.LabelRetired {
+			first = &entry{text: a.ID + l.Label, cut: len(a.ID), zone: t.zone(a.Zone), routes: routes, next: first}
 		}
 	}
-	t.accounts[c.ID] = next
-	t.forget(old)
+	return first
 }
-
-// forget removes the hosts that still lead to old.
-func (t *table) forget(old *account) {
-	if old == nil {
-		return
-	}
-	for _, label := range old.labels {
-		host := label + "." + old.zone
-		if t.hosts.CompareAndDelete(host, old) {
-			t.size.Add(-1)
-		}
-	}
-}
-
-// hostName returns the host of an HTTP authority as inbound names are written: without port or
-// trailing dot, in lower case. It returns "" for what cannot be an inbound name: an address, or
-// anything but letters, digits, hyphens and dots.
-func hostName(authority string) string {
-	host := authority
-	if i := strings.LastIndexByte(authority, ':'); i >= 0 {
-		host = authority[:i]
-		if strings.Trim(authority[i+1:], "0123456789") != "" {
-			return ""
-		}
-	}
-	host = strings.TrimSuffix(host, ".")
-	if host == "" || len(host) > 253 {
-		return ""
-	}
-	for i := 0; i < len(host); i++ {
-		c := host[i]
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.':
-		default:
-			return ""
-		}
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return ""
-	}
-	return strings.ToLower(host)
-}
-
-// gate counts an account's requests in progress.
-type gate struct{ active atomic.Int64 }
-
-// enter takes a place unless most are taken.
-func (g *gate) enter(most int) bool {
-	if g.active.Add(1) > int64(most) {
-		g.active.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (g *gate) leave() { g.active.Add(-1) }

@@ -2,7 +2,9 @@ package httpproxy_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -58,6 +60,85 @@ func TestHostsGauge(t *testing.T) {
 	if got := b.reading("tandem_httpproxy_hosts"); got != 2 {
 		t.Errorf("tandem_httpproxy_hosts = %v after deletion, want 2", got)
 	}
+}
+
+// Whatever is applied, the table answers as a map would, also to those who look meanwhile.
+func TestTableAgainstMap(t *testing.T) {
+	b := newBench(t, httpproxy.Config{})
+	b.Apply([]tandem.Change{deletion(tandem.KindAccount, "1001"), deletion(tandem.KindAccount, "1002"), change(account("steady", "steady"))})
+	stop, looked := make(chan bool), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				looked <- n
+				return
+			default:
+			}
+			if !b.Serves("steady.v.test") {
+				t.Error("a host that never changed was missing")
+			}
+			n++
+		}
+	}()
+	random := rand.New(rand.NewPCG(1, 2))
+	want := map[string][]string{"steady": {"steady"}} // labels by account
+	for range 20000 {
+		id := fmt.Sprint(random.IntN(3000))
+		if random.IntN(3) == 0 {
+			delete(want, id)
+			b.Apply([]tandem.Change{deletion(tandem.KindAccount, id)})
+			continue
+		}
+		labels := []string{id + "-" + fmt.Sprint(random.IntN(3)), id + "-vanity"}[:1+random.IntN(2)]
+		want[id] = labels
+		b.Apply([]tandem.Change{change(account(id, labels...))})
+	}
+	close(stop)
+	if <-looked == 0 {
+		t.Error("nobody looked meanwhile")
+	}
+	hosts := make(map[string]bool)
+	for _, labels := range want {
+		for _, l := range labels {
+			hosts[l+".v.test"] = true
+		}
+	}
+	if got := b.reading("tandem_httpproxy_hosts"); int(got) != len(hosts) {
+		t.Errorf("%v hosts, want %d", got, len(hosts))
+	}
+	for id := range 3000 {
+		for _, end := range []string{"-0", "-1", "-2", "-vanity"} {
+			host := fmt.Sprint(id, end, ".v.test")
+			if got := b.Serves(host); got != hosts[host] {
+				t.Fatalf("Serves(%q) = %v, want %v", host, got, hosts[host])
+			}
+		}
+	}
+}
+
+// An account costs little, for there may be ten million.
+func TestHostsAreCompact(t *testing.T) {
+	const accounts, most = 100_000, 140
+	b := newBench(t, httpproxy.Config{})
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range accounts {
+		id := fmt.Sprint("a", i)
+		b.Apply([]tandem.Change{change(account(id, tandem.RandomLabel()))})
+	}
+	octets := (heap() - before) / accounts
+	t.Logf("%d octets a host", octets)
+	if octets > most {
+		t.Errorf("%d octets a host, want at most %d", octets, most)
+	}
+	runtime.KeepAlive(b)
 }
 
 func TestHostName(t *testing.T) {
