@@ -117,7 +117,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		w.zoneAt.set(number, nil)
 		return
 	}
-	var service uint32
+	service := noZone
 	if z.ServiceZone != "" {
 		service = w.zoneNumbers.of(z.ServiceZone)
 	}
@@ -234,7 +234,7 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 // touch raises the serials of the zones that answer for accounts with profile p.
 func (w *writer) touch(p *profile, revision uint32) {
 	raise(w.serialFor(p.zone), revision)
-	if z := w.zoneAt.get(p.zone); z != nil {
+	if z := w.zoneAt.get(p.zone); z != nil && z.service != noZone {
 		raise(w.serialFor(z.service), revision)
 	}
 }

@@ -276,3 +276,13 @@ func TestLongNames(t *testing.T) {
 		t.Errorf("Targets = %v, %v, want UDP and HTTPS of the one host with a name", targets, err)
 	}
 }
+
+// TestAccountInAPlainZone: nothing is composed there, and no service zone takes it in.
+func TestAccountInAPlainZone(t *testing.T) {
+	s := newServer(t)
+	s.change(1, tandem.KindZone, "svc.test", &tandem.Zone{Head: tandem.Head{ID: "svc.test"}, Role: tandem.RoleService})
+	s.change(2, tandem.KindZone, "plain.test", &tandem.Zone{Head: tandem.Head{ID: "plain.test"}, Role: tandem.RolePlain})
+	s.change(3, tandem.KindAccount, "7", testAccount("7", "plain.test", "g1", "seven"))
+	s.wantRecords(t, "seven.plain.test", dns.TypeA, "NXDOMAIN")
+	s.wantRecords(t, "7.svc.test", dns.TypeA, "NXDOMAIN")
+}

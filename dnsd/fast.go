@@ -57,12 +57,9 @@ func (a *composer) inbound(top []byte, at int) int {
 	if string(top) == "edge" {
 		return a.host(&a.m.edges, at)
 	}
-	if isServer(top) {
-		return 0
-	}
 	p, ok := a.m.inboundProfile(a.z, top)
 	if !ok {
-		return a.unknown()
+		return a.unknown(at)
 	}
 	r := p.made.Load()
 	if r == nil || !r.valid(a.z, &a.m.edges.at, p.edgesOf(a.z)) {
@@ -76,15 +73,15 @@ func (a *composer) forwarding(top []byte, at int) int {
 	if string(top) == "node" {
 		return a.host(&a.m.nodes, at)
 	}
-	if isServer(top) {
-		return 0
+	if string(top) == "ns" {
+		return 0 // our own name server, or an account of that id: full tells them apart
 	}
 	p, group, ok := a.m.account(top)
 	if !ok {
-		return a.unknown()
+		return a.unknown(at)
 	}
 	if home := a.m.zoneAt.get(p.zone); home == nil || home.service != a.z.number {
-		return a.unknown()
+		return a.unknown(at)
 	}
 	if at == 1 {
 		return a.deny(0, p.ttl.Negative)
@@ -130,12 +127,9 @@ func isNamed(p *profile, key []byte) bool {
 	return ok
 }
 
-// isServer reports whether the name is ns.<apex> or below, which full knows about.
-func isServer(top []byte) bool { return string(top) == "ns" }
-
-// unknown denies a name next to the apex or below such a one, when nothing else can be there.
-func (a *composer) unknown() int {
-	if !a.z.bare {
+// unknown denies a name that no account has, at labels above the apex, unless plain records may say more.
+func (a *composer) unknown(at int) int {
+	if !a.z.closed || a.z.tree[string(a.q.from(at-1))] != nil {
 		return 0
 	}
 	return a.deny(rcodeNXDomain, 0)

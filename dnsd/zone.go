@@ -16,7 +16,7 @@ type zone struct {
 	name     string // apex with trailing dot
 	apex     string // apex in wire form
 	role     tandem.ZoneRole
-	service  uint32 // number of the service zone, for role accounts
+	service  uint32 // number of the service zone, or noZone
 	networks []netip.Prefix
 	edges    []uint32
 	ttl      tandem.TTL
@@ -24,13 +24,16 @@ type zone struct {
 	// ns is the wire form of ns.<apex> when that is a name server of our own making, whose addresses
 	// are the first edge's; else empty.
 	ns string
-	// bare means that names outside the composed ones exist only at the apex and at ns: the fast
-	// path may deny others itself.
-	bare   bool
+	// closed means that no wildcard or DNAME stands in for names next to the apex: what the tree
+	// lacks there does not exist, nor anything below it (RFC 8020).
+	closed bool
 	soa    *dns.SOA
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
 }
+
+// noZone is no zone's number.
+const noZone = ^uint32(0)
 
 // newZone returns z as it is served. The zone text of a stored zone was checked before; should it
 // fail all the same, the error is returned with a zone that has no plain records.
@@ -52,7 +55,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	if key := "\x02ns" + apex; len(z.NameServers) == 0 && t.isEmpty(key) {
 		v.ns = key
 	}
-	v.bare = v.onlyServers()
+	v.closed = t["\x01*"+apex] == nil && t[apex].set(dns.TypeDNAME) == nil
 	v.soa = t[apex].set(dns.TypeSOA)[0].(*dns.SOA)
 	v.wire = newSOAWire(v)
 	return v, err
@@ -62,16 +65,6 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 func (t tree) isEmpty(key string) bool {
 	n := t[key]
 	return n != nil && len(n.sets) == 0
-}
-
-// onlyServers reports whether the tree holds the apex and ns.<apex> and nothing else.
-func (z *zone) onlyServers() bool {
-	for key := range z.tree {
-		if key != z.apex && key != "\x02ns"+z.apex {
-			return false
-		}
-	}
-	return true
 }
 
 // answers reports whether clients at addr are answered.
