@@ -260,7 +260,7 @@ func (r *run) commit(ctx context.Context, batch resolved) error {
 		if edits, err = r.changes(batch); err != nil {
 			return err
 		}
-		if len(edits) > 0 {
+		if err = r.rehash(ctx, batch); err == nil && len(edits) > 0 {
 			rev, err = r.deps.Store.Append(ctx, r.by, edits)
 		}
 		if err == nil {

@@ -78,3 +78,34 @@ func TestMadeSecret(t *testing.T) {
 		t.Errorf("a device without a secret got %q and %+v", secret, d.HA1)
 	}
 }
+
+// TestDigestChange changes which digest algorithms an account offers: hashes that are wanted now must
+// be there before they are offered, those of the other account stay.
+func TestDigestChange(t *testing.T) {
+	m := newMemory()
+	c := start(t, m, nil)
+	device := func(id string) *tandem.Device { return m.objects[tandem.KindDevice][id].(*tandem.Device) }
+	account := func(digest string) string {
+		return "kind: Account\nid: a1\nzone: voice.example.net\ngroup: g1\nnumbers: [+15550100]\ndigest: [" + digest + "]\n"
+	}
+	apply(t, c, telco)
+	other := *device("d2")
+	imported := "kind: Device\nid: d3\naccount: a1\nusername: x\nha1: {sha256: " + strings.Repeat("0", 64) + "}"
+	apply(t, c, imported)
+	if r := apply(t, c, account("SHA-256")); r.Changed != 1 {
+		t.Errorf("Apply = %+v, want one document changed", r)
+	}
+	if got := device("d1").HA1; got.MD5 != "" || got.SHA256 == "" {
+		t.Errorf("without MD5: %+v", got)
+	}
+	apply(t, c, account("MD5"))
+	if got := device("d1"); got.HA1.MD5 != tandem.NewHA1("phone-1", "tandem-a1", "hunter2-hunter2", []tandem.DigestAlgorithm{tandem.MD5}).MD5 || got.SecretVersion != 1 {
+		t.Errorf("with MD5 again: %+v", got)
+	}
+	if got := device("d3").HA1; got.SHA256 != strings.Repeat("0", 64) || got.MD5 != "" {
+		t.Errorf("imported hashes became %+v", got)
+	}
+	if got := device("d2"); got.Revision != other.Revision {
+		t.Error("another account's device was touched")
+	}
+}
