@@ -137,7 +137,7 @@ func (n *Node) serve(ctx context.Context, kept *store.Store, parts []part, last 
 		running.Go(func() error { return n.run(ctx, p) })
 	}
 	close(n.ready)
-	n.log.Info("serving", "revision", last, "listeners", n.Addrs())
+	n.log.Info("serving", "revision", last, "listeners", listed(n.Addrs()))
 	defer n.log.Info("stopped")
 	return running.Wait()
 }

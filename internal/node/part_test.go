@@ -3,17 +3,23 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tandem/internal/tandem"
+	"tandem/store"
 )
 
 // pipe returns two ends of a connection over loopback.
@@ -67,6 +73,70 @@ func TestProgress(t *testing.T) {
 			t.Errorf("a revision that never comes: %v, want the deadline", err)
 		}
 	})
+}
+
+// The first part that fails ends all the others, and is named.
+func TestFirstFailureEndsAll(t *testing.T) {
+	boom := errors.New("boom")
+	tests := []struct {
+		name string
+		run  func(context.Context) error
+		want string
+	}{
+		{"fails", func(context.Context) error { return boom }, "second: boom"},
+		{"ends by itself", func(context.Context) error { return nil }, "second: ended by itself"},
+		{"fails at the end only", func(ctx context.Context) error { <-ctx.Done(); return nil }, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log := slog.New(slog.DiscardHandler)
+			kept, err := store.OpenMemory(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer kept.Close()
+			n := &Node{log: log, ready: make(chan struct{}), served: newProgress()}
+			ended := false
+			first := func(ctx context.Context) error { <-ctx.Done(); ended = true; return nil }
+			ctx, cancel := context.WithCancel(t.Context())
+			if tt.want == "" {
+				time.AfterFunc(10*time.Millisecond, cancel)
+			}
+			defer cancel()
+			err = n.serve(ctx, kept, []part{{name: "first", run: first}, {name: "second", run: tt.run}}, 0)
+			if got := fmt.Sprint(err); got != tt.want && !(err == nil && tt.want == "") {
+				t.Errorf("serve = %v, want %q", err, tt.want)
+			}
+			if !ended {
+				t.Error("the other part did not end")
+			}
+		})
+	}
+}
+
+// When a listener cannot be bound, those before it let go and never run.
+func TestListenFailureLetsGo(t *testing.T) {
+	var did []string
+	making := func(name string, err error) part {
+		return part{name: name,
+			listen: func() error { did = append(did, "listen "+name); return err },
+			run: func(ctx context.Context) error {
+				if ctx.Err() == nil {
+					t.Errorf("%s serves", name)
+				}
+				did = append(did, "end "+name)
+				return nil
+			}}
+	}
+	silent := part{name: "silent", run: func(context.Context) error { t.Error("a part without listener ran"); return nil }}
+	refused := &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53}, Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
+	err := listen([]part{making("a", nil), silent, making("b", refused), making("c", nil)})
+	if want := "b: cannot listen on tcp 127.0.0.1:53: address already in use"; err == nil || err.Error() != want {
+		t.Errorf("listen = %v, want %q", err, want)
+	}
+	if diff := cmp.Diff([]string{"listen a", "listen b", "end a"}, did); diff != "" {
+		t.Errorf("what was done (-want +got):\n%s", diff)
+	}
 }
 
 // serveWeb runs a web until the test ends and returns its address.
