@@ -17,11 +17,22 @@ type Config struct {
 	Default time.Duration // life when the request names none; default 3600 s
 }
 
-// Table holds the bindings. All methods may be called at once.
-type Table struct{}
-
-// New returns an empty table.
-func New(cfg Config) *Table { return &Table{} }
+// withDefaults returns c with its zero values filled in.
+func (c Config) withDefaults() Config {
+	fill := func(p *int, d int) {
+		if *p <= 0 {
+			*p = d
+		}
+	}
+	fill(&c.PerAOR, 10)
+	fill(&c.Total, 4_000_000)
+	for p, d := range map[*time.Duration]time.Duration{&c.Min: time.Minute, &c.Max: 2 * time.Hour, &c.Default: time.Hour} {
+		if *p <= 0 {
+			*p = d
+		}
+	}
+	return c
+}
 
 // Contact is one Contact of a REGISTER.
 type Contact struct {
@@ -41,6 +52,7 @@ type Request struct {
 	CSeq      uint32
 	Contacts  []Contact // none: only asks what is bound
 	Star      bool      // Contact: *, with Expires 0; no Contacts then
+	Granted   bool      // another registrar granted the lives: Config's Min and Max do not count
 	Source    netip.AddrPort
 	Transport tandem.Transport
 	Listener  string
@@ -58,41 +70,3 @@ var (
 	ErrContact  = errors.New("contact is not a SIP URI")                           // 400
 	ErrWildcard = errors.New("wildcard contact among others or without Expires 0") // 400
 )
-
-// Update decides a REGISTER, has persist write what changes, then makes it visible and returns the
-// bindings as they now are, for the 200. Requests for one address of record take their turn, those
-// for others do not wait. When persist fails nothing is changed and its error is returned.
-func (t *Table) Update(now time.Time, r *Request, persist func(puts, deletes []tandem.Binding) error) ([]tandem.Binding, error) {
-	return nil, nil
-}
-
-// Check decides a REGISTER as Update would, changing nothing; for one that is forwarded first.
-func (t *Table) Check(now time.Time, r *Request) error { return nil }
-
-// MinExpires returns the shortest life accepted, in seconds, for 423 answers.
-func (t *Table) MinExpires() int { return 0 }
-
-// Load adds a binding that was stored, at start.
-func (t *Table) Load(now time.Time, b tandem.Binding) {}
-
-// Lookup returns the live bindings of addresses of record, the highest q first, the newest first
-// among equals.
-func (t *Table) Lookup(now time.Time, account string, aors ...string) []tandem.Binding { return nil }
-
-// List returns the live bindings of an account, of all accounts for "", by account and address of
-// record.
-func (t *Table) List(now time.Time, account string) []tandem.Binding { return nil }
-
-// Expire removes bindings that have ended and returns them, at most limit, for deletion from the
-// store. Call it each second.
-func (t *Table) Expire(now time.Time, limit int) []tandem.Binding { return nil }
-
-// Forget removes all bindings of a device (or of an account, with device ""), once it is deleted,
-// and returns them.
-func (t *Table) Forget(account, device string) []tandem.Binding { return nil }
-
-// Len returns the number of bindings, ended ones not yet removed included.
-func (t *Table) Len() int { return 0 }
-
-// Equal reports whether two SIP URIs are equal by RFC 3261 section 19.1.4.
-func Equal(a, b string) bool { return false }
