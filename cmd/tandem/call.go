@@ -15,8 +15,8 @@ func newCall(s *session) *cobra.Command {
 func newCallList(s *session) *cobra.Command {
 	var form, account string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List calls under way",
-		Long:    "Lists the calls under way: who calls whom, for which account, on which node, since when.",
+		Use: "list", Short: "List calls",
+		Long:    "Lists the calls under way and those that ended just now: who calls whom, for which account, on which\nnode, for how long.",
 		Example: "  tandem call list\n  tandem call list --account 1001 -o json",
 		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,9 +33,13 @@ func newCallList(s *session) *cobra.Command {
 }
 
 func calls(found []tandem.Call, now time.Time) table {
-	t := table{header: []string{"ID", "ACCOUNT", "FROM", "TO", "TYPE", "NODE", "STATE", "FOR"}}
+	t := table{header: []string{"ID", "ACCOUNT", "FROM", "TO", "TYPE", "NODE", "STATE", "FOR", "CAUSE"}}
 	for _, c := range found {
-		t.add(c.ID, c.Account, c.From, c.To, c.Type, c.Node, string(c.State), now.Sub(c.Started).Round(time.Second).String())
+		until := now
+		if !c.Ended.IsZero() {
+			until = c.Ended
+		}
+		t.add(c.ID, c.Account, c.From, c.To, c.Type, c.Node, string(c.State), until.Sub(c.Started).Round(time.Second).String(), c.Cause)
 	}
 	return t
 }
