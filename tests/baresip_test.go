@@ -29,7 +29,7 @@ type baresip struct {
 const baresipConfig = `
 sip_listen		%[1]s:5060
 sip_trans_bsize		128
-net_interface		lo
+net_interface		%[1]s
 call_local_timeout	120
 call_max_calls		4
 audio_player		aubridge,one
@@ -41,7 +41,6 @@ ausrc_channels		1
 auplay_channels		1
 rtp_ports		10000-20000
 dns_server		%[2]s:5300
-dns_fallback		no
 module_path		%[3]s
 module			stdio.so
 module			g711.so

@@ -84,13 +84,13 @@ func TestD12(t *testing.T) {
 	guess := fromAlice("MESSAGE")
 	guess.password = "guess"
 	s.phone(101, "uac_request", guess).refused("403")
-	// The host of a call's target names the destination and may differ: it is alice's account, and
-	// so her account's servers, that take the request.
+	// The host of the target names the destination and may differ: alice's credentials are her own
+	// account's, and the called account's servers take the request (as L10 has it for calls).
 	r := fromAlice("MESSAGE")
 	r.to = "201@bravo.voice.example.net"
 	s.phone(101, "uac_request", r).succeed()
-	if a, b := len(east.requests("MESSAGE")), len(west.requests("MESSAGE")); a != 1 || b != 0 {
-		t.Errorf("alice to bravo: east1 got %d and west1 %d, want the caller's account to decide", a, b)
+	if a, b := len(east.requests("MESSAGE")), len(west.requests("MESSAGE")); a != 0 || b != 1 {
+		t.Errorf("alice to bravo: east1 got %d and west1 %d, want the called account to decide", a, b)
 	}
 	// After a change of name the same device registers with the same secret; the old name is gone.
 	s.edit("Account", "1001", map[string]any{"labels": []any{map[string]any{"label": "aleph"}}})
