@@ -150,7 +150,7 @@ func (d *desk) permit(t *testing.T, device string) string {
 // request is a fetch of url over TLS from a usual address.
 func request(method, url string) *http.Request {
 	r := httptest.NewRequest(method, url, nil)
-	r.RemoteAddr = "192.0.2.7:40000"
+	r.Host, r.RemoteAddr = "edge.test:8445", "192.0.2.7:40000"
 	r.TLS = &tls.ConnectionState{}
 	return r
 }

@@ -9,7 +9,7 @@ import (
 
 // counters are what the part has done since its start.
 type counters struct {
-	permits, served, panics                                          atomic.Uint64
+	permits, served, panics, misdirected                             atomic.Uint64
 	plain, request, blocked, unknown, used, expired, noProfile, fail atomic.Uint64
 }
 
@@ -38,6 +38,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	}
 	count("tandem_provision_permits_total", "Permits made.", &c.permits)
 	count("tandem_provision_profiles_total", "Profiles given.", &c.served)
+	count("tandem_provision_misdirected_total", "Requests for another host (421).", &c.misdirected)
 	count("tandem_provision_panics_total", "Requests ended by a programmer's mistake.", &c.panics)
 	for _, x := range []struct {
 		reason string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -31,6 +32,12 @@ var (
 // ServeHTTP gives the profile that a secret URL opens, or the one 404.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.recovered()
+	if !s.isOurs(r.Host) {
+		s.counters.misdirected.Add(1)
+		// RFC 9110 section 15.5.20: this server answers for one name.
+		http.Error(w, "this host is not served here", http.StatusMisdirectedRequest)
+		return
+	}
 	p, body, err := s.fetch(r)
 	if err != nil {
 		s.refuse(w, r, p, err)
@@ -43,6 +50,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.Info("profile served", "device", p.Device)
+}
+
+// isOurs reports whether an HTTP authority is the configured host, at whatever port.
+func (s *Server) isOurs(authority string) bool {
+	host := authority
+	if name, _, err := net.SplitHostPort(authority); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.EqualFold(strings.TrimSuffix(host, "."), s.cfg.Host)
 }
 
 // fetch judges a request in this order: TLS, source, method and path, token, permit, device. Only

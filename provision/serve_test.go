@@ -183,6 +183,30 @@ func (d *desk) edit(t *testing.T, e tandem.Edit) {
 	}
 }
 
+func TestOtherHostIsMisdirected(t *testing.T) {
+	for _, tt := range []struct {
+		ours, host string
+		code       int
+	}{
+		{"edge.test", "edge.test", 200},
+		{"edge.test", "EDGE.test.:1", 200},
+		{"edge.test", "alpha.v.test", 421},
+		{"edge.test", "", 421},
+		{"edge.test", "edge.test.evil", 421},
+		{"2001:db8::1", "[2001:db8::1]:8445", 200},
+		{"2001:db8::1", "[2001:db8::1]", 200},
+		{"2001:db8::1", "[2001:db8::2]:8445", 421},
+	} {
+		d := newDesk(t, provision.Config{Host: tt.ours})
+		url := d.permit(t, "phone")
+		r := request("GET", url)
+		r.Host = tt.host
+		if w := d.ask(r); w.Code != tt.code {
+			t.Errorf("%s asked as %q: %d, want %d", tt.ours, tt.host, w.Code, tt.code)
+		}
+	}
+}
+
 func TestRefusalKeepsPermitOpen(t *testing.T) {
 	d := newDesk(t, provision.Config{})
 	url := d.permit(t, "phone")

@@ -5,8 +5,8 @@
 // keeps the secret's SHA-256 only. A permit is used up durably before the first octet of its
 // profile leaves, so that of two who hold one URL one gets the profile, also across a crash. A
 // secret that is unknown, used, expired or malformed, a device that cannot be configured, another
-// path or method: all get one and the same 404. Guesses are bounded per source. Without TLS nothing
-// is served (spec D3, D14, F7).
+// path or method: all get one and the same 404; another Host gets 421. Guesses are bounded per source.
+// Without TLS nothing is served (spec D3, D14, F7).
 //
 // It opens the sealed device secret only for a device whose permit is in hand. It leaves the
 // listener and its certificate to its caller, and the making of secrets to the one who applies devices.

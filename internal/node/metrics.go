@@ -3,6 +3,7 @@ package node
 import (
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
@@ -60,7 +61,8 @@ func (s samples) Collect(out chan<- prometheus.Metric) {
 	})
 }
 
-// metricsHandler serves /metrics, and the profiles when local is true.
+// metricsHandler serves /metrics, and, when local is true, the profiles too. A local one is asked for
+// by address or as localhost only, so that no page in a browser can point a name of its own at it.
 func metricsHandler(read func(emit func(tandem.Sample)), local bool, log *slog.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(samples{read}, collectors.NewGoCollector(),
@@ -76,6 +78,21 @@ func metricsHandler(read func(emit func(tandem.Sample)), local bool, log *slog.L
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		return askedLocally(mux)
 	}
 	return mux
+}
+
+func askedLocally(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
+			http.Error(w, "this host is not served here", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

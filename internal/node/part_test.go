@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -190,6 +191,11 @@ func TestMetricsPage(t *testing.T) {
 	}
 	if code, _ := fetch(t, "http://"+at+"/debug/pprof/goroutine?debug=1"); code != 200 {
 		t.Errorf("a profile on loopback: %d, want 200", code)
+	}
+	w := httptest.NewRecorder()
+	metricsHandler(read, true, log).ServeHTTP(w, httptest.NewRequest("GET", "http://evil.test/metrics", nil))
+	if w.Code != 421 {
+		t.Errorf("loopback asked under another name: %d, want 421", w.Code)
 	}
 	public := serveWeb(t, &web{handler: metricsHandler(read, false, log)})
 	if code, _ := fetch(t, "http://"+public+"/debug/pprof/goroutine"); code != 404 {
