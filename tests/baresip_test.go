@@ -25,7 +25,7 @@ type baresip struct {
 	lines []string
 }
 
-// Audio comes from a generator and goes to a bridge: there is no sound card to need.
+// Audio goes round in a bridge: there is no sound card to need.
 const baresipConfig = `
 sip_listen		%[1]s:5060
 sip_trans_bsize		128
@@ -33,8 +33,7 @@ net_interface		%[1]s
 call_local_timeout	120
 call_max_calls		4
 audio_player		aubridge,one
-audio_source		ausine,440
-audio_alert		aubridge,one
+audio_source		aubridge,one
 ausrc_srate		8000
 auplay_srate		8000
 ausrc_channels		1
@@ -45,7 +44,6 @@ module_path		%[3]s
 module			stdio.so
 module			g711.so
 module			aubridge.so
-module			ausine.so
 module_tmp		uuid.so
 module_tmp		account.so
 module_app		menu.so
