@@ -166,7 +166,7 @@ func world() []tandem.Object {
 // newRig builds the world. change may alter objects before they are applied.
 func newRig(t testing.TB, change ...func(tandem.Object)) *rig {
 	t.Helper()
-	r := &rig{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), dns: zone{}, net: &wireTap{refuse: map[netip.AddrPort]bool{}}}
+	r := &rig{t: t, now: time.Date(2040, 1, 2, 12, 0, 0, 0, time.UTC), dns: zone{}, net: &wireTap{refuse: map[netip.AddrPort]bool{}}}
 	r.mem = &memory{bindings: map[string]tandem.Binding{}}
 	s, err := New(Config{
 		Listeners: []Listener{{Name: "main", UDP: netip.MustParseAddrPort("127.0.0.1:5060"), TCP: netip.MustParseAddrPort("127.0.0.1:5060")}},

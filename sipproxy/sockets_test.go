@@ -205,6 +205,7 @@ func TestCallOverTCP(t *testing.T) {
 	if m := readMessage(t, in); m.Status != 100 {
 		t.Errorf("first answer %d", m.Status)
 	}
+	nodes.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
 	conn, err := nodes.Accept()
 	if err != nil {
 		t.Fatal(err)

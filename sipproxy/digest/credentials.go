@@ -61,7 +61,10 @@ func Find(values []string, realm string, offer []tandem.DigestAlgorithm) (Creden
 // parse reads one header's value: strict in syntax, deaf to parameters it does not know.
 func parse(value string) (Credentials, error) {
 	var c Credentials
-	scheme, rest, _ := strings.Cut(trimSpace(value), " ")
+	scheme, rest := trimSpace(value), ""
+	if end := strings.IndexAny(scheme, " \t\r\n"); end >= 0 {
+		scheme, rest = scheme[:end], scheme[end:]
+	}
 	if !strings.EqualFold(scheme, "Digest") {
 		if scheme == "" || !isToken(scheme) {
 			return c, errSyntax
