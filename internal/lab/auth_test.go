@@ -92,12 +92,12 @@ type registrar struct {
 
 func startRegistrar(t *testing.T, r *registrar) tandem.Target {
 	t.Helper()
-	end, err := listen(anyPort, "registrar", testLog())
+	end, err := listen(anyPort, "registrar", r.take, testLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.end = end
-	runs(t, func(ctx context.Context) error { return end.run(ctx, r.take) })
+	runs(t, end.run)
 	return tandem.Target{Transport: tandem.UDP, Addr: end.addr}
 }
 

@@ -109,36 +109,36 @@ func TestAckIsRepeated(t *testing.T) {
 	ctx := timeout(t)
 	var acks atomic.Int32
 	second := make(chan struct{})
-	end, err := listen(anyPort, "called", testLog())
+	var end *endpoint
+	answer := func(ctx context.Context, req *sip.Request, tx sip.ServerTransaction) {
+		switch req.Method {
+		case sip.INVITE:
+			res := respond(req, "b", 200, "")
+			res.AppendHeader(&sip.ContactHeader{Address: end.contact("bob", tandem.UDP)})
+			again := time.NewTicker(10 * time.Millisecond)
+			defer again.Stop()
+			for tx.Respond(res) == nil {
+				select {
+				case <-second:
+					return
+				case <-ctx.Done():
+					return
+				case <-again.C:
+				}
+			}
+		case sip.ACK:
+			if acks.Add(1) == 2 {
+				close(second)
+			}
+		default:
+			tx.Respond(respond(req, "", 200, ""))
+		}
+	}
+	end, err := listen(anyPort, "called", answer, testLog())
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs(t, func(ctx context.Context) error {
-		return end.run(ctx, func(ctx context.Context, req *sip.Request, tx sip.ServerTransaction) {
-			switch req.Method {
-			case sip.INVITE:
-				res := respond(req, "b", 200, "")
-				res.AppendHeader(&sip.ContactHeader{Address: end.contact("bob", tandem.UDP)})
-				again := time.NewTicker(10 * time.Millisecond)
-				defer again.Stop()
-				for tx.Respond(res) == nil {
-					select {
-					case <-second:
-						return
-					case <-ctx.Done():
-						return
-					case <-again.C:
-					}
-				}
-			case sip.ACK:
-				if acks.Add(1) == 2 {
-					close(second)
-				}
-			default:
-				tx.Respond(respond(req, "", 200, ""))
-			}
-		})
-	})
+	runs(t, end.run)
 	p := startPhone(t, PhoneConfig{User: "alice", Proxy: tandem.Target{Transport: tandem.UDP, Addr: end.addr}})
 	s, err := p.Call(ctx, "201")
 	if err != nil {

@@ -22,15 +22,20 @@ import (
 type endpoint struct {
 	ua     *sipgo.UserAgent
 	client *sipgo.Client
+	server *sipgo.Server
 	udp    net.PacketConn
 	tcp    net.Listener
 	addr   netip.AddrPort
 	log    *slog.Logger
 
-	mu      sync.Mutex // guards closing, and that work is not added to once it is set
+	mu      sync.Mutex // guards what follows, and that work is not added to once closing is set
 	closing bool
+	cancels map[*task]context.CancelFunc
 	work    sync.WaitGroup
 }
+
+// task is one piece of work in hand.
+type task struct{ e *endpoint }
 
 // handler answers one request; it may block until the transaction has its final response.
 type handler func(ctx context.Context, req *sip.Request, tx sip.ServerTransaction)
@@ -38,14 +43,16 @@ type handler func(ctx context.Context, req *sip.Request, tx sip.ServerTransactio
 // listenTries is how many ports are tried until one is free for both UDP and TCP.
 const listenTries = 20
 
-// listen binds addr for UDP and TCP alike; port 0 finds one that is free for both.
-func listen(addr netip.AddrPort, name string, log *slog.Logger) (*endpoint, error) {
+// listen binds addr for UDP and TCP alike; port 0 finds one that is free for both. Requests go to h
+// from when the endpoint runs.
+func listen(addr netip.AddrPort, name string, h handler, log *slog.Logger) (*endpoint, error) {
 	udp, tcp, err := listenBoth(addr)
 	if err != nil {
 		return nil, err
 	}
 	log = log.With("sip", name)
-	e := &endpoint{udp: udp, tcp: tcp, log: log}
+	e := &endpoint{udp: udp, tcp: tcp, log: log, cancels: map[*task]context.CancelFunc{}}
+	e.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
 	quiet := slog.New(demoted{log.Handler()})
 	ua, err := sipgo.NewUA(
 		sipgo.WithUserAgent(name),
@@ -61,12 +68,14 @@ func listen(addr netip.AddrPort, name string, log *slog.Logger) (*endpoint, erro
 	if err != nil {
 		return nil, err
 	}
-	client, err := sipgo.NewClient(ua, sipgo.WithClientLogger(quiet))
-	if err != nil {
+	e.ua = ua
+	if e.client, err = sipgo.NewClient(ua, sipgo.WithClientLogger(quiet)); err != nil {
 		return nil, err
 	}
-	e.ua, e.client = ua, client
-	e.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	if e.server, err = sipgo.NewServer(ua, sipgo.WithServerLogger(quiet)); err != nil {
+		return nil, err
+	}
+	e.server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { e.take(h, req, tx) })
 	// A request may leave before the reader has filed the socket; sipgo would bind a second one.
 	ua.TransportLayer().Pool("udp").Add(e.addr.String(),
 		&sip.UDPConnection{PacketConn: udp, PacketAddr: e.addr.String(), Listener: true})
@@ -95,20 +104,13 @@ func listenBoth(addr netip.AddrPort) (net.PacketConn, net.Listener, error) {
 // goroutine that cannot be waited for, and one that finds its socket closed opens another.
 const settle = 20 * time.Millisecond
 
-// run hands requests to h until ctx ends, then hears no more, ends what is under way, waits for it
-// and closes the sockets.
-func (e *endpoint) run(ctx context.Context, h handler) error {
+// run takes requests until ctx ends, then hears no more, ends what is under way, waits for it and
+// closes the sockets.
+func (e *endpoint) run(ctx context.Context) error {
 	defer e.close()
-	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { e.take(ctx, h, req, tx) })
 	served := make(chan error, 2)
-	go func() { served <- server.ServeUDP(e.udp) }()
-	go func() { served <- server.ServeTCP(e.tcp) }()
+	go func() { served <- e.server.ServeUDP(e.udp) }()
+	go func() { served <- e.server.ServeTCP(e.tcp) }()
 	var failure error
 	left := 2
 	select {
@@ -117,7 +119,6 @@ func (e *endpoint) run(ctx context.Context, h handler) error {
 		left--
 		failure = fmt.Errorf("%s stopped listening: %w", e.addr, errors.Join(failure, net.ErrClosed))
 	}
-	cancel()
 	e.shut()
 	e.work.Wait()
 	time.Sleep(settle)
@@ -138,11 +139,14 @@ func (e *endpoint) read(_ sip.TransportReadProps, data []byte) ([]byte, error) {
 	return data, nil
 }
 
-// shut lets no message and no new work in.
+// shut lets no message and no new work in, and tells work in hand to end.
 func (e *endpoint) shut() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closing = true
+	for _, cancel := range e.cancels {
+		cancel()
+	}
 }
 
 // close ends sockets, connections and transactions. Also for an endpoint that never ran.
@@ -153,23 +157,38 @@ func (e *endpoint) close() {
 	e.ua.Close()
 }
 
-// begin counts one piece of work that run waits for; false when it is too late for it.
-func (e *endpoint) begin() bool {
+// begin counts a piece of work that run waits for; nil when it is too late for it. Its context ends
+// when the endpoint does.
+func (e *endpoint) begin() (context.Context, *task) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.closing {
-		e.work.Add(1)
+	if e.closing {
+		return nil, nil
 	}
-	return !e.closing
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &task{e}
+	e.cancels[t] = cancel
+	e.work.Add(1)
+	return ctx, t
+}
+
+// end says that the work is done.
+func (t *task) end() {
+	t.e.mu.Lock()
+	defer t.e.mu.Unlock()
+	t.e.cancels[t]()
+	delete(t.e.cancels, t)
+	t.e.work.Done()
 }
 
 // take is the one door for requests: it refuses those that lack what every handler reads, and
 // keeps a programmer's mistake from ending the process.
-func (e *endpoint) take(ctx context.Context, h handler, req *sip.Request, tx sip.ServerTransaction) {
-	if !e.begin() {
+func (e *endpoint) take(h handler, req *sip.Request, tx sip.ServerTransaction) {
+	ctx, work := e.begin()
+	if work == nil {
 		return
 	}
-	defer e.work.Done()
+	defer work.end()
 	defer func() {
 		if p := recover(); p != nil {
 			e.log.Error("request handler panicked", "method", string(req.Method), "panic", p)

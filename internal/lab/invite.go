@@ -78,12 +78,13 @@ func (o *outgoing) cancel() {
 	if err != nil {
 		return
 	}
-	if !o.e.begin() {
+	ctx, work := o.e.begin()
+	if work == nil {
 		tx.Terminate()
 		return
 	}
 	go func() {
-		defer o.e.work.Done()
+		defer work.end()
 		defer tx.Terminate()
 		giveUp := time.NewTimer(cancelWait)
 		defer giveUp.Stop()
@@ -96,6 +97,8 @@ func (o *outgoing) cancel() {
 			case <-tx.Done():
 				return
 			case <-giveUp.C:
+				return
+			case <-ctx.Done():
 				return
 			}
 		}

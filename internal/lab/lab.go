@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"tandem/internal/control"
 )
 
@@ -21,6 +23,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	log = log.With("part", "lab")
+	sip.SetDefaultLogger(slog.New(demoted{log.Handler()})) // what sipgo says past the loggers it is given
 	nodes, err := startNodes(cfg, log)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func NewNode(cfg NodeConfig, log *slog.Logger) (*Node, error) {
 
 // Listen binds the node's sockets.
 func (n *Node) Listen() error {
-	end, err := listen(n.cfg.SIP, n.cfg.ID, n.log)
+	end, err := listen(n.cfg.SIP, n.cfg.ID, n.take, n.log)
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.cfg.ID, err)
 	}
@@ -102,7 +102,7 @@ func (n *Node) Run(ctx context.Context) error {
 			webDone <- n.serveHTTP(ctx)
 		}()
 	}
-	err := n.end.run(ctx, n.take)
+	err := n.end.run(ctx)
 	cancel()
 	return errors.Join(err, <-webDone)
 }

@@ -76,7 +76,7 @@ func NewPhone(cfg PhoneConfig, log *slog.Logger) (*Phone, error) {
 
 // Listen binds the phone's sockets.
 func (p *Phone) Listen() error {
-	end, err := listen(p.cfg.Listen, p.cfg.User, p.log)
+	end, err := listen(p.cfg.Listen, p.cfg.User, p.take, p.log)
 	if err != nil {
 		return fmt.Errorf("phone %s: %w", p.cfg.User, err)
 	}
@@ -103,7 +103,7 @@ func (p *Phone) Run(ctx context.Context) error {
 		case <-serving.Done():
 		}
 	}()
-	err := p.end.run(serving, p.take)
+	err := p.end.run(serving)
 	stop()
 	<-left
 	return err
