@@ -13,6 +13,8 @@ type index struct {
 	key    func(*entry) []string // the key, in pieces
 	count  atomic.Int64
 	shards [256]shard
+	// removed stands where an entry was, so that what was put behind it is still found.
+	removed *entry
 }
 
 type shard struct {
@@ -21,10 +23,9 @@ type shard struct {
 	live  int
 }
 
-// removed stands where an entry was, so that what was put behind it is still found.
-var removed = new(entry)
-
-func newIndex(key func(*entry) []string) *index { return &index{seed: maphash.MakeSeed(), key: key} }
+func newIndex(key func(*entry) []string) *index {
+	return &index{seed: maphash.MakeSeed(), key: key, removed: new(entry)}
+}
 
 // find returns the entry with this key that is the one, nil for none.
 func (x *index) find(key string, is func(*entry) bool) *entry {
@@ -37,7 +38,7 @@ func (x *index) find(key string, is func(*entry) bool) *entry {
 		switch e := at(*slots, i).Load(); {
 		case e == nil:
 			return nil
-		case e != removed && is(e):
+		case e != x.removed && is(e):
 			return e
 		}
 	}
@@ -62,7 +63,7 @@ func (x *index) put(e *entry, is func(*entry) bool) {
 			s.live++
 			x.count.Add(1)
 			return
-		case o == removed:
+		case o == x.removed:
 			if free == nil {
 				free = slot
 			}
@@ -87,7 +88,7 @@ func (x *index) remove(e *entry) {
 		case nil:
 			return
 		case e:
-			slot.Store(removed)
+			slot.Store(x.removed)
 			s.live--
 			x.count.Add(-1)
 			return
@@ -111,7 +112,7 @@ func (x *index) grow(s *shard) {
 	slots := make([]atomic.Pointer[entry], size)
 	for i := range old {
 		e := old[i].Load()
-		if e == nil || e == removed {
+		if e == nil || e == x.removed {
 			continue
 		}
 		j := x.hash(e)
