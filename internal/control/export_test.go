@@ -2,6 +2,8 @@ package control
 
 import (
 	"bytes"
+	"context"
+	"iter"
 	"net/http"
 
 	"tandem/internal/tandem"
@@ -50,4 +52,15 @@ func Documents(data []byte, f int) (objects []tandem.Object, encoded [][]byte, f
 func Abandon(s *Server) {
 	s.listener.SetUnlinkOnClose(false)
 	_ = s.listener.Close()
+}
+
+// InOrder is inOrder for numbers.
+func InOrder(ctx context.Context, in iter.Seq[int], work func(int) int, consume func(int) error) error {
+	return inOrder(ctx, in, work, consume)
+}
+
+// Identify tells who a peer with this uid is.
+func Identify(uid uint32) (tandem.Principal, error) {
+	r := &http.Request{}
+	return identifyPeer(r.WithContext(context.WithValue(context.Background(), peerKey{}, peer{uid: uid})))
 }

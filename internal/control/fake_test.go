@@ -24,6 +24,8 @@ type memory struct {
 	commits int
 	// before, if set, runs ahead of each Append, for tests of what happens in between.
 	before func()
+	// refuse, if set, is what Append answers.
+	refuse error
 }
 
 func newMemory() *memory {
@@ -70,6 +72,9 @@ func (m *memory) Append(_ context.Context, by tandem.Principal, edits []tandem.E
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.refuse != nil {
+		return 0, m.refuse
+	}
 	next, err := m.plan(by, edits)
 	if err != nil {
 		return 0, err

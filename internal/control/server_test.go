@@ -141,14 +141,18 @@ func TestApplyReportsProgress(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"kind":"Cluster","id":"c0"}` + "\n")
 	for i := range 2500 {
-		fmt.Fprintf(&b, `{"kind":"Group","id":"g%d","cluster":"c0"}`+"\n", i)
+		fmt.Fprintf(&b, `{"kind":"Group","id":"g%d","cluster":"c0"}%600s`+"\n", i, "") // long enough to be spooled
 	}
 	m := newMemory()
-	c := start(t, m, nil)
+	spool := t.TempDir()
+	c := start(t, m, func(c *control.Config, _ *control.Deps) { c.Spool = spool })
 	var written []control.Progress
 	result, err := c.Apply(t.Context(), "groups.jsonl", strings.NewReader(b.String()), func(e control.Event) {
 		if e.Progress.Phase == "write" {
 			written = append(written, *e.Progress)
+		}
+		if left, err := os.ReadDir(spool); err != nil || len(left) > 0 {
+			t.Errorf("the spooled body has a name: %v, %v", left, err)
 		}
 	})
 	if err != nil {
@@ -364,5 +368,66 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	if after := runtime.NumGoroutine(); after > before {
 		buf := make([]byte, 1<<16)
 		t.Errorf("%d goroutines before, %d after:\n%s", before, after, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+func TestWhoMayManage(t *testing.T) {
+	for _, uid := range []uint32{0, uint32(os.Geteuid())} {
+		if p, err := control.Identify(uid); err != nil || !p.Admin || p.Name != fmt.Sprintf("uid %d", uid) {
+			t.Errorf("uid %d is %+v, %v; want an administrator", uid, p, err)
+		}
+	}
+	var refused *control.Error
+	if p, err := control.Identify(uint32(os.Geteuid()) + 12345); !errors.As(err, &refused) || refused.Status != http.StatusForbidden || p.Admin {
+		t.Errorf("another uid is %+v, %v; want 403", p, err)
+	}
+}
+
+// TestForms applies one object in each form that a file can have.
+func TestForms(t *testing.T) {
+	forms := map[string]string{
+		"a.yaml":        "\ufeffkind: Cluster\r\nid: c1\r\nname: \"1\"\r\n---\r\nkind: Group\r\nid: g1\r\ncluster: c1\r\n",
+		"flow.yaml":     "{kind: Cluster, id: c1, name: '1'}\n--- {kind: Group, id: g1, cluster: c1}\n...\n",
+		"marks":         "%YAML 1.1\n---\nkind: Cluster\nid: c1\nname: '1'\n...\n# between\n--- # comment\nkind: Group\nid: g1\ncluster: c1",
+		"a.jsonl":       "\ufeff\n" + `{"kind":"Group","id":"g1","cluster":"c1"}` + "\r\n\r\n" + `{"kind":"Cluster","id":"c1","name":"\u0031"}`,
+		"no-name":       `{"kind":"Group","id":"g1","cluster":"c1"}` + "\n" + `{"kind":"Cluster","id":"c1","name":"1"}` + "\n",
+		"a.json":        "{\n \"kind\": \"Group\", \"id\": \"g1\",\n \"cluster\": \"c1\"\n}\n\n{\"kind\":\"Cluster\",\n\"id\":\"c1\",\"name\":\"1\"}",
+		"no-quotes-yet": "{\n  kind: Cluster,\n  id: c1, name: '1'\n}\n---\nkind: Group\nid: g1\ncluster: c1\n",
+	}
+	for name, documents := range forms {
+		m := newMemory()
+		c := start(t, m, nil)
+		result, err := c.Apply(t.Context(), name, strings.NewReader(documents), nil)
+		if err != nil || result.Created != 2 {
+			t.Errorf("%s: Apply = %+v, %v; want 2 created", name, result, err)
+			continue
+		}
+		if got := m.objects[tandem.KindCluster]["c1"].(*tandem.Cluster); got.Name != "1" {
+			t.Errorf("%s: name is %q, want 1", name, got.Name)
+		}
+	}
+}
+
+// TestInterrupted lets the store fail after the first batch.
+func TestInterrupted(t *testing.T) {
+	var b strings.Builder
+	for i := range 2500 {
+		fmt.Fprintf(&b, `{"kind":"Cluster","id":"c%d"}`+"\n", i)
+	}
+	m := newMemory()
+	c := start(t, m, nil)
+	m.before = func() {
+		if m.commits == 1 {
+			m.refuse = errors.New("disk is full")
+		}
+	}
+	_, err := c.Apply(t.Context(), "f.jsonl", strings.NewReader(b.String()), nil)
+	want := "f.jsonl: disk is full; 1000 objects are written, the last one from line 1000; apply the file again to do the rest"
+	if err == nil || err.Error() != want {
+		t.Errorf("Apply = %v, want %s", err, want)
+	}
+	m.before, m.refuse = nil, nil
+	if r := apply(t, c, b.String()); r.Created != 1500 || r.Unchanged != 1000 {
+		t.Errorf("Apply again = %+v, want 1500 created and 1000 unchanged", r)
 	}
 }

@@ -188,49 +188,59 @@ func (s *splitter) braces() (data []byte, err error) {
 }
 
 // yaml cuts before each line of --- and after each line of ...; nothing else may hold such a line
-// at its beginning (YAML 1.2 section 9.1.2).
+// at its beginning (YAML 1.2 section 9.1.2). Comments and directives stay with what follows.
 func (s *splitter) yaml(yield func(raw) bool) {
-	doc := raw{offset: s.offset, line: s.line}
-	skipping := false // the rest of a document that is too long
+	doc := yamlDoc{raw: raw{offset: s.offset, line: s.line}}
 	for {
 		at, number := s.offset, s.line
 		line, err := s.next()
-		begins, ends := marks(line, "---"), marks(line, "...")
-		if err == nil && !begins && len(doc.data)+len(line) > maxDocument {
-			err = errTooLong
-		}
 		switch {
 		case errors.Is(err, io.EOF):
-			if len(doc.data) > 0 {
-				yield(doc)
-			}
+			doc.end(yield)
 			return
-		case errors.Is(err, errTooLong):
-			if !skipping && !yield(raw{offset: doc.offset, line: doc.line, err: errTooLong}) {
-				return
-			}
-			doc.data, skipping = nil, true
-			continue
-		case err != nil:
+		case err != nil && !errors.Is(err, errTooLong):
 			yield(raw{line: number, err: err})
 			return
 		}
-		if begins {
-			if len(doc.data) > 0 && !yield(doc) {
+		if marks(line, "---") && doc.begun {
+			if !doc.end(yield) {
 				return
 			}
-			doc, skipping = raw{offset: at, line: number}, false
+			doc = yamlDoc{raw: raw{offset: at, line: number}}
 		}
-		if !skipping {
-			doc.data = append(doc.data, line...)
-		}
-		if ends {
-			if len(doc.data) > 0 && !yield(doc) {
+		doc.add(line, err)
+		if marks(line, "...") {
+			if !doc.end(yield) {
 				return
 			}
-			doc, skipping = raw{offset: s.offset, line: s.line}, false
+			doc = yamlDoc{raw: raw{offset: s.offset, line: s.line}}
 		}
 	}
+}
+
+// yamlDoc is a YAML document being gathered.
+type yamlDoc struct {
+	raw
+	begun bool // something but comments and directives has been seen
+}
+
+// add takes a line in, as long as the document is not too long.
+func (d *yamlDoc) add(line []byte, err error) {
+	if err == nil && len(d.data)+len(line) > maxDocument {
+		err = errTooLong
+	}
+	if d.err != nil || err != nil {
+		d.data, d.err, d.begun = nil, errTooLong, true
+		return
+	}
+	d.data = append(d.data, line...)
+	blank := bytes.TrimLeft(line, " \t\r\n")
+	d.begun = d.begun || len(blank) > 0 && blank[0] != '#' && line[0] != '%'
+}
+
+// end yields the document, if there is one.
+func (d *yamlDoc) end(yield func(raw) bool) bool {
+	return !d.begun || yield(d.raw)
 }
 
 // marks reports whether line is a document marker: the mark, then white space or the end.
