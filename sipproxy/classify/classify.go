@@ -1,34 +1,56 @@
 package classify
 
-import "tandem/internal/tandem"
+import (
+	"strings"
+
+	"tandem/internal/tandem"
+)
 
 // Request is what the type depends on.
 type Request struct {
 	Method string // as received
-	Event  string // Event header's package, parameters allowed
+	Event  string // Event header's value, parameters allowed
 	URI    string // Request-URI
 }
 
 // Type returns the type of a request: that of the account's first matching rule, else the built-in
-// one of its method. Emergency calls are found beforehand by Emergency.
-func Type(rules []tandem.Rule, r Request) tandem.RequestType { return tandem.TypeInvite }
-
-// Emergency reports whether uri calls an emergency service, by exact match after normalisation, and
-// returns the Request-URI to send.
-func Emergency(list []tandem.EmergencyNumber, uri string) (send string, ok bool) { return "", false }
-
-// URI is a Request-URI taken apart as far as routing needs.
-type URI struct {
-	Scheme string // lower case: sip, sips, tel, urn, …
-	User   string // sip, sips: user part; tel: the number; percent-decoded, without password and parameters
-	Host   string // lower case, brackets kept for IPv6; "" for tel
-	Port   uint16 // 0 when not given
-	Opaque string // for other schemes: what follows the colon
+// one of its method. It never returns emergency: those calls are found beforehand, by Emergency.
+// A method that is not known is of type invite, never of a type of its own name: a device must not
+// reach a route by inventing a method.
+func Type(rules []tandem.Rule, r Request) tandem.RequestType {
+	if len(rules) > 0 {
+		event, _, _ := strings.Cut(r.Event, ";")
+		event = strings.TrimSpace(event)
+		uri, _ := Parse(r.URI)
+		for i := range rules {
+			if matches(&rules[i], r.Method, event, uri.User) && rules[i].Type != tandem.TypeEmergency {
+				return rules[i].Type
+			}
+		}
+	}
+	switch r.Method {
+	case "REGISTER":
+		return tandem.TypeRegister
+	case "MESSAGE":
+		return tandem.TypeMessage
+	case "SUBSCRIBE", "NOTIFY":
+		return tandem.TypeSubscribe
+	case "PUBLISH":
+		return tandem.TypePublish
+	case "OPTIONS":
+		return tandem.TypeOptions
+	}
+	return tandem.TypeInvite
 }
 
-// Parse takes a URI apart; it reports false for what is none.
-func Parse(uri string) (URI, bool) { return URI{}, false }
-
-// Number returns the E.164 number that a user part means, with +: visual separators cut, then the
-// first rewrite whose prefix matches; false when the result is no E.164 number.
-func Number(rewrites []tandem.Rewrite, user string) (string, bool) { return "", false }
+// matches reports whether a rule means a request. Methods and event packages are compared octet by
+// octet (RFC 3261 section 7.1, RFC 6665 section 8.2.1), as user parts are.
+func matches(rule *tandem.Rule, method, event, user string) bool {
+	if rule.Method != "" && rule.Method != method || rule.Event != "" && rule.Event != event {
+		return false
+	}
+	if prefix, wild := strings.CutSuffix(rule.User, "*"); wild {
+		return strings.HasPrefix(user, prefix)
+	}
+	return rule.User == "" || rule.User == user
+}
