@@ -50,6 +50,7 @@ fuzz:
 bench: bench-dns bench-sip
 
 bench-dns: build
+	@$(GO) test -run '^$$' -bench AccountOctets -benchtime 1x ./dnsd | grep -o 'figure .*'
 	$(GO) run ./bench dns -rounds $(ROUNDS) -peers "$$(tests/debian.sh peers)"
 
 bench-sip: build

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -42,10 +43,10 @@ func benchDNS(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	defer func() { tandem.process.stop() }()
-	full := tandem.process.memory()
 	if tandem, err = restartTandem(ctx, o, dir, tandem); err != nil {
 		return err
 	}
+	full := tandem.process.memory()
 	all := []*contender{tandem}
 	peers, err := startPeers(ctx, o, dir, tandem.addr)
 	for _, p := range peers {
@@ -128,7 +129,7 @@ func compareAnswers(asked [][]byte, all []*contender) error {
 		}
 	}
 	for _, c := range all[1:] {
-		figure("dns_answers_unlike_"+c.name, float64(differ[c.name]), "of_"+fmt.Sprint(sample), "-", "-")
+		figure("dns-answers-unlike-"+c.name, float64(differ[c.name]), "of-"+fmt.Sprint(sample), "-", "-")
 	}
 	return nil
 }
@@ -147,23 +148,24 @@ func canonical(reply *dns.Msg) string {
 // reportDNS prints every server's figures and tandem's ratios to its peers.
 func reportDNS(o options, all []*contender, empty, full int64) {
 	for _, c := range all {
-		figure("dns_closed_cpu_"+c.name, median(c.closed), "s/million", "-", "-")
-		figure("dns_4000_cpu_"+c.name, median(c.low), "s/million", "-", "-")
-		figure("dns_4000_p50_"+c.name, median(c.p50), "us", "-", "-")
-		figure("dns_closed_rate_"+c.name, median(c.rate), "answers/s", "-", "-")
-		figure("dns_answer_size_"+c.name, median(c.octets), "octets", "-", "-")
-		figure("dns_first_answer_"+c.name, c.first.Seconds(), "s", "-", "-")
-		figure("dns_first_answer_cpu_"+c.name, c.loadCPU.Seconds(), "s", "-", "-")
-		figure("dns_memory_"+c.name, float64(c.process.memory())/(1<<20), "MiB", "-", "-")
+		figure("dns-closed-cpu-"+c.name, median(c.closed), "s/million", "-", "-")
+		figure("dns-4000-cpu-"+c.name, median(c.low), "s/million", "-", "-")
+		figure("dns-4000-p50-"+c.name, median(c.p50), "us", "-", "-")
+		figure("dns-closed-rate-"+c.name, median(c.rate), "answers/s", "-", "-")
+		figure("dns-answer-size-"+c.name, median(c.octets), "octets", "-", "-")
+		figure("dns-first-answer-"+c.name, c.first.Seconds(), "s", "-", "-")
+		figure("dns-first-answer-cpu-"+c.name, c.loadCPU.Seconds(), "s", "-", "-")
+		figure("dns-memory-"+c.name, float64(c.process.memory())/(1<<20), "MiB", "-", "-")
 	}
 	for _, c := range all[1:] {
-		figure("dns_closed_cpu_over_"+c.name, median(ratios(all[0].closed, c.closed)), "x", "-", "-")
-		figure("dns_4000_cpu_over_"+c.name, median(ratios(all[0].low, c.low)), "x", "-", "-")
+		figure("dns-closed-cpu-over-"+c.name, median(ratios(all[0].closed, c.closed)), "x", "-", "-")
+		figure("dns-4000-cpu-over-"+c.name, median(ratios(all[0].low, c.low)), "x", "-", "-")
 	}
-	figure("dns_process_bytes_per_account", float64(full-empty)/float64(o.accounts), "octets", "-", "-")
+	figure("dns-process-bytes-per-account", float64(full-empty)/float64(o.accounts), "octets", "-", "-")
 }
 
-// startTandem starts tandem empty, applies the accounts and returns it with what it held before.
+// startTandem starts tandem empty, on all CPUs, applies the accounts and returns it with what it held
+// before.
 func startTandem(ctx context.Context, o options, dir string) (*contender, int64, error) {
 	version := versionOf(o.tandem, "version")
 	condition("tandem", "%s, built with %s, GOMAXPROCS 1", version, runtime.Version())
@@ -172,7 +174,8 @@ func startTandem(ctx context.Context, o options, dir string) (*contender, int64,
 		return nil, 0, err
 	}
 	c := &contender{name: "tandem", addr: addrPort(tandemAddr)}
-	if err := c.launch(o, dir); err != nil {
+	var err error
+	if c.process, err = launch("tandem", nil, []string{o.tandem, "serve", "-c", filepath.Join(dir, "tandem.yaml")}); err != nil {
 		return nil, 0, err
 	}
 	up := func() bool { return client(ctx, o, dir, "status").Run() == nil }
@@ -188,30 +191,24 @@ func startTandem(ctx context.Context, o options, dir string) (*contender, int64,
 	if out, err := client(ctx, o, dir, "apply", "--wait", "-f", objects).CombinedOutput(); err != nil {
 		return nil, 0, fmt.Errorf("tandem apply: %w: %s", err, lastLines(string(out), 3))
 	}
-	figure("apply_rate", float64(o.accounts)/time.Since(begin).Seconds(), "objects/s", "-", "-")
+	figure("apply-rate", float64(o.accounts)/time.Since(begin).Seconds(), "objects/s", ">=", "20000")
 	return c, empty, nil
 }
 
 // restartTandem starts it again on the data it has, and notes the time to the first answer.
 func restartTandem(ctx context.Context, o options, dir string, c *contender) (*contender, error) {
 	c.process.stop()
-	if err := c.launch(o, dir); err != nil {
+	again, err := start("tandem", []string{"GOMAXPROCS=1"}, o.tandem, "serve", "-c", filepath.Join(dir, "tandem.yaml"))
+	if err != nil {
 		return c, err
 	}
+	c.process = again
 	return c, c.firstAnswer(ctx, o)
 }
 
-func (c *contender) launch(o options, dir string) (err error) {
-	c.process, err = start("tandem", []string{"GOMAXPROCS=1"}, o.tandem, "serve", "-c", filepath.Join(dir, "tandem.yaml"))
-	return err
-}
-
 // client returns a command that speaks to the tandem under measurement.
-func client(ctx context.Context, o options, dir string, args ...string) interface {
-	Run() error
-	CombinedOutput() ([]byte, error)
-} {
-	return pinned(ctx, o.tandem, append([]string{"--socket", filepath.Join(dir, "tandem.sock")}, args...)...)
+func client(ctx context.Context, o options, dir string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, o.tandem, append([]string{"--socket", filepath.Join(dir, "tandem.sock")}, args...)...)
 }
 
 // firstAnswer waits for the last account's name to be answered, and notes what that took.

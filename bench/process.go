@@ -27,8 +27,13 @@ type process struct {
 
 // start runs a program on CPU 0 with its output kept for when it fails.
 func start(name string, env []string, program string, args ...string) (*process, error) {
+	return launch(name, env, append([]string{"taskset", "-c", "0", program}, args...))
+}
+
+// launch runs a program wherever the system puts it.
+func launch(name string, env, command []string) (*process, error) {
 	p := &process{name: name, ended: make(chan struct{})}
-	p.cmd = exec.Command("taskset", append([]string{"-c", "0", program}, args...)...)
+	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	if err := p.cmd.Start(); err != nil {

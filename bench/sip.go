@@ -80,11 +80,11 @@ func benchSIP(ctx context.Context, o options, dir string) error {
 		}
 	}
 	for _, c := range both {
-		figure("sip_cpu_"+c.name, median(c.cost), "s/1000_calls", "-", "-")
-		figure("sip_failed_"+c.name, median(c.failed), "calls", "-", "-")
-		figure("sip_memory_"+c.name, median(c.memory), "MiB", "-", "-")
+		figure("sip-cpu-"+c.name, median(c.cost), "s/1000-calls", "-", "-")
+		figure("sip-failed-"+c.name, median(c.failed), "calls", "-", "-")
+		figure("sip-memory-"+c.name, median(c.memory), "MiB", "-", "-")
 	}
-	figure("sip_cpu_over_kamailio", median(ratios(tandem.cost, kamailio.cost)), "x", "-", "-")
+	figure("sip-cpu-over-kamailio", median(ratios(tandem.cost, kamailio.cost)), "x", "-", "-")
 	return ctx.Err()
 }
 
