@@ -63,17 +63,20 @@ func completePath(_ *cobra.Command, args []string, typed string) ([]string, cobr
 
 // ids asks the running tandem, which may not be there, for ids that begin with what was typed.
 func (s *session) ids(ctx context.Context, k tandem.Kind, typed string) []string {
-	const enough, patience = 50, time.Second
+	const enough, patience = 100, time.Second
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var found []string
-	if _, err := s.door().Get(ctx, k, typed); typed != "" && err == nil {
+	after := typed
+	if k == tandem.KindZone {
+		after = "" // zones are listed by their labels from the right
+	} else if _, err := s.door().Get(ctx, k, typed); typed != "" && err == nil {
 		found = append(found, typed)
 	}
-	page, err := s.door().List(ctx, k, "", typed, enough)
+	page, err := s.door().List(ctx, k, "", after, enough)
 	if err != nil {
 		return found
 	}

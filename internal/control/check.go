@@ -71,7 +71,7 @@ func (c *closure) edits(ctx context.Context, batch *resolved) (edits []tandem.Ed
 			return nil, nil, err
 		}
 		if fine {
-			edits, numbers = append(edits, batch.intents[i].edit), append(numbers, batch.docs[i])
+			edits, numbers = append(edits, whatever(batch.intents[i].edit)), append(numbers, batch.docs[i])
 		}
 	}
 	if len(edits) == 0 {
@@ -122,7 +122,14 @@ func (c *closure) visit(ctx context.Context, n int32) (bool, error) {
 	}
 	fine, err := c.refs(ctx, o)
 	if _, inside := slices.BinarySearch(c.inside, n); fine && err == nil && !inside {
-		c.before, c.numbers = append(c.before, it.edit), append(c.numbers, n)
+		c.before, c.numbers = append(c.before, whatever(it.edit)), append(c.numbers, n)
 	}
 	return fine, err
+}
+
+// whatever is e without its expectations. A revision that the document states has been compared
+// already; that someone else is changing the object just now matters to the commit only.
+func whatever(e tandem.Edit) tandem.Edit {
+	e.Expected, e.Create = 0, false
+	return e
 }

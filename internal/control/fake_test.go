@@ -22,8 +22,8 @@ type memory struct {
 	rev     tandem.Revision
 	objects map[tandem.Kind]map[string]tandem.Object
 	commits int
-	// before, if set, runs ahead of each Append, for tests of what happens in between.
-	before func()
+	// before, if set, runs ahead of each "check" and "append", for tests of what happens in between.
+	before func(what string)
 	// refuse, if set, is what Append answers.
 	refuse error
 }
@@ -60,6 +60,9 @@ func (m *memory) List(_ context.Context, by tandem.Principal, k tandem.Kind, own
 }
 
 func (m *memory) Check(_ context.Context, by tandem.Principal, edits []tandem.Edit) error {
+	if m.before != nil {
+		m.before("check")
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, err := m.plan(by, edits)
@@ -68,7 +71,7 @@ func (m *memory) Check(_ context.Context, by tandem.Principal, edits []tandem.Ed
 
 func (m *memory) Append(_ context.Context, by tandem.Principal, edits []tandem.Edit) (tandem.Revision, error) {
 	if m.before != nil {
-		m.before()
+		m.before("append")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
