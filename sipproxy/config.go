@@ -33,6 +33,8 @@ type Config struct {
 	Registrar Registrar     `yaml:"registrar"`
 	// NonceLifetime is how long a digest nonce serves. Default 300 s.
 	NonceLifetime time.Duration `yaml:"nonceLifetime"`
+	// Nonces is how many used nonces are remembered against replay. Default 65,536.
+	Nonces int `yaml:"nonces"`
 }
 
 // Listener is one place where SIP is taken, over UDP, TCP or both.
@@ -94,7 +96,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New("sip.ringTime: must be 180s or more (RFC 3261 section 16.6)"))
 	}
 	for name, n := range map[string]int{"workers": c.Workers, "queue": c.Queue, "transactions": c.Transactions,
-		"calls": c.Calls, "streams.connections": c.Streams.Connections, "streams.perSource": c.Streams.PerSource} {
+		"calls": c.Calls, "nonces": c.Nonces, "streams.connections": c.Streams.Connections, "streams.perSource": c.Streams.PerSource} {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("sip.%s: is below zero", name))
 		}

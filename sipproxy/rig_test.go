@@ -170,7 +170,7 @@ func newRig(t testing.TB, change ...func(tandem.Object)) *rig {
 	r.mem = &memory{bindings: map[string]tandem.Binding{}}
 	s, err := New(Config{
 		Listeners: []Listener{{Name: "main", UDP: netip.MustParseAddrPort("127.0.0.1:5060"), TCP: netip.MustParseAddrPort("127.0.0.1:5060")}},
-		Edge:      "e1", Workers: 1,
+		Edge:      "e1", Workers: 1, Queue: 16, Nonces: 64,
 	}, Deps{Resolver: r.dns, Bindings: r.mem, Seal: plainSeal{}, Store: r.mem}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

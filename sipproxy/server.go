@@ -88,7 +88,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		nonces:   token.NewRing(token.ForNonces, deps.Seal),
 		locals:   make([]local, len(cfg.Listeners)),
 	}
-	s.digest = digest.New(digest.Config{Edge: cfg.Edge, Lifetime: cfg.NonceLifetime}, s.nonces, time.Now())
+	s.digest = digest.New(digest.Config{Edge: cfg.Edge, Lifetime: cfg.NonceLifetime, Nonces: cfg.Nonces}, s.nonces, time.Now())
 	for i, l := range cfg.Listeners {
 		s.locals[i] = newLocal(l)
 	}
