@@ -34,7 +34,7 @@ func TestD4(t *testing.T) {
 		t.Errorf("tandem call list does not show the call:\n%s", calls)
 	}
 	a.command("/hangup")
-	b.prints(10*time.Second, "terminated")
+	b.prints(10*time.Second, "BYE sip:bob")
 	eventually(t, 5*time.Second, "tandem call list shows no answered call", func() bool {
 		return !strings.Contains(s.must("call", "list"), "answered")
 	})
@@ -179,26 +179,25 @@ func TestE1(t *testing.T) {
 		"emergency": []any{map[string]any{"dial": "112", "uri": "urn:service:sos"}, map[string]any{"dial": "17", "uri": "urn:service:sos.police"}},
 	})
 	ordinary, emergency := s.feature(8, "uas_call"), s.feature(10, "uas_call")
-	call := func(to, uri string) {
+	call := func(to string) {
 		t.Helper()
 		r := fromAlice("INVITE")
-		r.to, r.uri = to, uri
+		r.to = to
 		s.phone(100, "uac_call", r).succeed()
 	}
 	cases := []struct {
-		name, to, uri string
-		want          string // Request-URI at the emergency server, "" for an ordinary call
+		name, to string
+		want     string // Request-URI at the emergency server, "" for an ordinary call
 	}{
-		{"112", "112@alpha.voice.example.net", "", "urn:service:sos"},
-		{"17", "17@alpha.voice.example.net", "", "urn:service:sos.police"},
-		{"the service itself", "112@alpha.voice.example.net", "urn:service:sos.fire", "urn:service:sos.fire"},
-		{"112 plus digits", "1125551234@alpha.voice.example.net", "", ""},
-		{"digits before 112", "9112@alpha.voice.example.net", "", ""},
-		{"a number of another country's list", "911@alpha.voice.example.net", "", ""},
+		{"112", "112@alpha.voice.example.net", "urn:service:sos"},
+		{"17", "17@alpha.voice.example.net", "urn:service:sos.police"},
+		{"112 plus digits", "1125551234@alpha.voice.example.net", ""},
+		{"digits before 112", "9112@alpha.voice.example.net", ""},
+		{"a number of another country's list", "911@alpha.voice.example.net", ""},
 	}
 	for _, c := range cases {
 		before, plain := len(emergency.requests("INVITE")), len(ordinary.requests("INVITE"))
-		call(c.to, c.uri)
+		call(c.to)
 		got := emergency.requests("INVITE")[before:]
 		switch {
 		case c.want == "" && (len(got) > 0 || len(ordinary.requests("INVITE")) == plain):
@@ -209,30 +208,55 @@ func TestE1(t *testing.T) {
 			t.Errorf("%s: left as %s, want %s", c.name, got[0].uri(), c.want)
 		}
 	}
-	// E1 passes what stops others: here, the account's ordinary servers are all out by hand.
-	s.edit("Node", "east1", map[string]any{"state": "out"})
-	s.edit("Node", "east2", map[string]any{"state": "out"})
-	call("112@alpha.voice.example.net", "")
-	s.edit("Node", "west1", map[string]any{"state": "draining"})
-	call("112@alpha.voice.example.net", "")
-	// Never by header: a call that only says it is one is none.
-	r := fromAlice("INVITE")
-	r.to = "112emergency@alpha.voice.example.net"
-	r.header = "Priority: emergency"
-	if s.phone(100, "uac_call", r).wait() {
-		t.Error("a call with an emergency header and no emergency number passed the drain")
-	}
-	// E4: the location passes as it came.
+	// Never by header: this call only says that it is one.
 	before := len(emergency.requests("INVITE"))
+	r := fromAlice("INVITE")
+	r.to, r.header = "5551234@alpha.voice.example.net", "Priority: emergency"
+	s.phone(100, "uac_call", r).succeed()
+	if got := emergency.requests("INVITE")[before:]; len(got) > 0 {
+		t.Errorf("a header made a call an emergency call:\n%s", got[0].text)
+	}
+	// The service's own name, as a phone that knows it sends it; and the location passes as it came
+	// (E4).
 	h := s.handset(101, "alice")
 	located := dialogue{
-		method: "INVITE", from: alice, to: "112@alpha.voice.example.net",
+		method: "INVITE", from: alice, to: "112@alpha.voice.example.net", uri: "urn:service:sos.fire",
 		header: "Geolocation: <cid:here@alpha.voice.example.net>\nGeolocation-Routing: yes\nContent-Type: application/pidf+xml",
 		body:   "<presence entity=\"pres:alice\"/>",
 	}
 	h.login(located, "MD5", "alice-secret")
 	got := emergency.requests("INVITE")[before:]
-	if len(got) == 0 || strings.Join(got[0].header("Geolocation"), "") != "<cid:here@alpha.voice.example.net>" || strings.TrimSpace(got[0].body()) != located.body {
-		t.Errorf("the location did not pass unchanged: %v", got)
+	if len(got) == 0 || got[0].uri() != located.uri || strings.Join(got[0].header("Geolocation"), "") != "<cid:here@alpha.voice.example.net>" || strings.TrimSpace(got[0].body()) != located.body {
+		t.Errorf("%s with a location did not pass unchanged: %v", located.uri, got)
+	}
+}
+
+// E1: an emergency call passes what stops others: here, servers out or draining by hand. Its twin, an
+// ordinary call, is refused.
+func TestE1PassesDrain(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.edit("Account", "1001", map[string]any{"targets": map[string]any{"emergency": nodes("west1"), "invite": nodes("east1")}})
+	emergency, ordinary := s.feature(10, "uas_call"), s.feature(8, "uas_call")
+	r, twin := fromAlice("INVITE"), fromAlice("INVITE")
+	r.to = "112@alpha.voice.example.net"
+	for _, state := range []string{"active", "draining"} {
+		s.edit("Node", "east1", map[string]any{"state": state})
+		s.edit("Node", "west1", map[string]any{"state": state})
+		s.phone(100, "uac_call", r).succeed()
+		if call := s.phone(101, "uac_call", twin); call.wait() != (state == "active") {
+			t.Errorf("nodes %s: an ordinary call came to its end: %v", state, state != "active")
+		}
+	}
+	if a, b := len(emergency.requests("BYE")), len(ordinary.requests("BYE")); a != 2 || b != 1 {
+		t.Errorf("the emergency server had %d calls and the ordinary one %d, want 2 and 1", a, b)
+	}
+	// The account's list is optional: 112 and 911 are emergency calls without it.
+	for _, number := range []string{"112", "911"} {
+		r.to = number + "@alpha.voice.example.net"
+		s.phone(100, "uac_call", r).succeed()
+	}
+	if got := len(emergency.requests("BYE")); got != 4 {
+		t.Errorf("the emergency server had %d calls, want 4: 112 and 911 by default", got)
 	}
 }
