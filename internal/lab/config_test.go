@@ -94,20 +94,20 @@ func TestConfigValidate(t *testing.T) {
 // What is printed, what stands in the README and what tests run are one list.
 func TestTries(t *testing.T) {
 	tries := Tries(elsewhere())
-	text, page := Text(tries), Markdown(tries)
+	printed, page := text(tries), Markdown(tries)
 	for _, try := range tries {
 		if try.Title == "" || try.Command == "" {
 			t.Errorf("%+v lacks a title or a command", try)
 		}
-		if !strings.Contains(text, "\n  "+try.Command+"\n") {
-			t.Errorf("Text lacks %q", try.Command)
+		if !strings.Contains(printed, "\n  "+try.Command+"\n") {
+			t.Errorf("text lacks %q", try.Command)
 		}
 		if !strings.Contains(page, "```sh run\n"+try.Command+"\n```\n") {
 			t.Errorf("Markdown lacks %q", try.Command)
 		}
 	}
 	for _, stale := range []string{"5300", " 127.0.0.1", "//127.0.0.1"} {
-		if strings.Contains(strings.ReplaceAll(text, "15300", ""), stale) {
+		if strings.Contains(strings.ReplaceAll(printed, "15300", ""), stale) {
 			t.Errorf("the list of a lab elsewhere holds %q", stale)
 		}
 	}

@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err := x.register(ctx); err != nil {
 		return ended(ctx, err)
 	}
-	fmt.Fprint(cfg.Out, Text(Tries(cfg)))
+	fmt.Fprint(cfg.Out, text(Tries(cfg)))
 	x.run(ctx)
 	return nil
 }

@@ -81,8 +81,8 @@ func host(cfg Config, i int) string {
 	return netip.AddrPortFrom(cfg.Nodes[i], cfg.NodeHTTP).String()
 }
 
-// Text returns the list as it is printed on a terminal.
-func Text(tries []Try) string {
+// text returns the list as it is printed on a terminal.
+func text(tries []Try) string {
 	var b strings.Builder
 	b.WriteString("The lab is ready. Things to try, in another terminal:\n\n")
 	for _, t := range tries {
