@@ -119,7 +119,8 @@ func (w *worker) examine(a *ask) *refusal {
 	if m.MaxForwards == 0 {
 		return refuse(483, "")
 	}
-	if m.Has(wire.NameRoute) && m.To.Tag == "" && a.route.Host == "" && a.peer == nil {
+	core := a.peer != nil && a.peer.Role == tandem.PeerCore
+	if m.Has(wire.NameRoute) && m.To.Tag == "" && !core {
 		return refuse(403, "Forbidden: Route leads elsewhere")
 	}
 	return nil

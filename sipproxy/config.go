@@ -16,7 +16,8 @@ type Config struct {
 	Edge string `yaml:"edge"`
 	// Workers share the work by Call-ID. Default: one a processor.
 	Workers int `yaml:"workers"`
-	// Queue is how many messages may wait for one worker; more are dropped. Default 4096.
+	// Queue is how many messages may wait for one worker, with 16 MiB in all; more are dropped.
+	// Default 4096.
 	Queue int `yaml:"queue"`
 	// Transactions is how many server transactions may be open in all; beyond it new requests get
 	// 503. Default 200,000.
@@ -26,8 +27,8 @@ type Config struct {
 	// FailoverAfter is how long a target may stay silent before the next is tried, when there are
 	// several. Default 4 s.
 	FailoverAfter time.Duration `yaml:"failoverAfter"`
-	// RingTime is Timer C: how long a call may ring without news. Default 180 s, which is the least
-	// that RFC 3261 section 16.6 allows.
+	// RingTime is Timer C: how long a call may ring without news. Default 185 s; RFC 3261 section 16.6
+	// wants more than 180 s.
 	RingTime  time.Duration `yaml:"ringTime"`
 	Streams   Streams       `yaml:"streams"`
 	Registrar Registrar     `yaml:"registrar"`
@@ -92,8 +93,8 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
-	if c.RingTime != 0 && c.RingTime < 180*time.Second {
-		errs = append(errs, errors.New("sip.ringTime: must be 180s or more (RFC 3261 section 16.6)"))
+	if c.RingTime != 0 && c.RingTime <= 180*time.Second {
+		errs = append(errs, errors.New("sip.ringTime: must be more than 180s (RFC 3261 section 16.6)"))
 	}
 	for name, n := range map[string]int{"workers": c.Workers, "queue": c.Queue, "transactions": c.Transactions,
 		"calls": c.Calls, "nonces": c.Nonces, "streams.connections": c.Streams.Connections, "streams.perSource": c.Streams.PerSource} {
@@ -111,7 +112,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Transactions, 200_000)
 	or(&c.Calls, 100_000)
 	or(&c.FailoverAfter, 4*time.Second)
-	or(&c.RingTime, 180*time.Second)
+	or(&c.RingTime, 185*time.Second)
 	or(&c.Streams.Connections, 10_000)
 	or(&c.Streams.PerSource, 1_000)
 	or(&c.Streams.IdleTimeout, 10*time.Minute)

@@ -158,7 +158,7 @@ func (f *forwarding) copyFor(l *leg, t target, id uint64) (*wire.Message, error)
 	}
 	strictNext(m)
 	if f.plan.record {
-		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side{t.hop, t.node}); err != nil {
+		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side(t)); err != nil {
 			return nil, err
 		}
 	}

@@ -317,11 +317,11 @@ func TestTimerC(t *testing.T) {
 	r.answer(out, 180, "tt")
 	r.advance(100 * time.Second)
 	r.answer(out, 183, "tt")
-	if got := r.advance(179 * time.Second); len(got) != 0 {
+	if got := r.advance(184 * time.Second); len(got) != 0 {
 		t.Errorf("too early: %s", starts(got))
 	}
 	if got := r.advance(2 * time.Second); len(got) == 0 || got[0].m.Method != "CANCEL" {
-		t.Errorf("after 180 s: %s, want CANCEL", starts(got))
+		t.Errorf("after 185 s: %s, want CANCEL", starts(got))
 	}
 	if s := statuses(r.answer(out, 487, "tt"), pstn); s != "487" {
 		t.Errorf("upstream %q", s)

@@ -220,13 +220,7 @@ func (r *rig) makeKeys() {
 	}
 }
 
-// deliver hands over a message and returns what was sent because of it.
-func (r *rig) deliver(from hop, text string) []letter {
-	r.t.Helper()
-	text = strings.ReplaceAll(strings.TrimPrefix(text, "\n"), "\n", "\r\n")
-	return r.deliverRaw(from, text)
-}
-
+// deliverRaw hands over a message and returns what was sent because of it.
 func (r *rig) deliverRaw(from hop, text string) []letter {
 	r.net.sent = nil
 	r.w.handle(event{kind: messageIn, from: from, data: text}, r.now)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 type live struct {
 	*Server
 	t        *testing.T
-	dns      zone
+	dns      *liveZone
 	udp, tcp netip.AddrPort
 	stop     func() // ends Run and waits for it
 }
@@ -32,7 +33,7 @@ func startLive(t *testing.T, change func(*Config)) *live {
 	if change != nil {
 		change(&cfg)
 	}
-	l := &live{t: t, dns: zone{}}
+	l := &live{t: t, dns: &liveZone{zone: zone{}}}
 	mem := &memory{bindings: map[string]tandem.Binding{}}
 	s, err := New(cfg, Deps{Resolver: l.dns, Bindings: mem, Seal: plainSeal{}, Store: mem}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -78,6 +79,25 @@ func startLive(t *testing.T, change func(*Config)) *live {
 	}
 	t.Cleanup(l.stop)
 	return l
+}
+
+// liveZone is a zone that changes while it is asked.
+type liveZone struct {
+	mu   sync.Mutex
+	zone zone
+}
+
+func (z *liveZone) Targets(name string) ([]tandem.Target, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.zone.Targets(name)
+}
+
+// invitesTo points account 1001's calls somewhere.
+func (l *live) invitesTo(targets ...tandem.Target) {
+	l.dns.mu.Lock()
+	defer l.dns.mu.Unlock()
+	l.dns.zone["invite.1001.svc.voice.example.net"] = targets
 }
 
 // endpoint is a datagram socket of somebody else.
@@ -126,7 +146,7 @@ func (e endpoint) hear(start string) *wire.Message {
 func TestCallOverUDP(t *testing.T) {
 	l := startLive(t, nil)
 	carrier, node := l.endpoint("127.0.0.21"), l.endpoint("127.0.0.11")
-	l.dns["invite.1001.svc.voice.example.net"] = []tandem.Target{targetAt("n1", node.hop(), 0)}
+	l.invitesTo(targetAt("n1", node.hop(), 0))
 	carrier.tell(l.udp, msg{uri: "sip:030100@127.0.0.1"}.text(carrier.hop()))
 	invite := node.hear("INVITE ")
 	node.tell(l.udp, string(invite.Response(180, "Ringing", "tt").Append(nil)))
@@ -141,9 +161,51 @@ func TestFailoverByICMP(t *testing.T) {
 	carrier, dead, node := l.endpoint("127.0.0.21"), l.endpoint("127.0.0.11"), l.endpoint("127.0.0.12")
 	gone := dead.hop()
 	dead.Close()
-	l.dns["invite.1001.svc.voice.example.net"] = []tandem.Target{targetAt("n1", gone, 0), targetAt("n2", node.hop(), 1)}
+	l.invitesTo(targetAt("n1", gone, 0), targetAt("n2", node.hop(), 1))
 	carrier.tell(l.udp, msg{uri: "sip:030100@127.0.0.1"}.text(carrier.hop()))
 	node.hear("INVITE ")
+}
+
+// A target that is silent is found out by the worker's own timer.
+func TestFailoverBySilence(t *testing.T) {
+	l := startLive(t, func(c *Config) { c.FailoverAfter = 50 * time.Millisecond })
+	carrier, mute, node := l.endpoint("127.0.0.21"), l.endpoint("127.0.0.11"), l.endpoint("127.0.0.12")
+	l.invitesTo(targetAt("n1", mute.hop(), 0), targetAt("n2", node.hop(), 1))
+	carrier.tell(l.udp, msg{uri: "sip:030100@127.0.0.1"}.text(carrier.hop()))
+	node.hear("INVITE ")
+}
+
+// 180 and 200 sent back to back arrive in that order, whatever else goes on.
+func TestOrderIsKept(t *testing.T) {
+	l := startLive(t, nil)
+	carrier, node := l.endpoint("127.0.0.21"), l.endpoint("127.0.0.11")
+	l.invitesTo(targetAt("n1", node.hop(), 0))
+	const calls = 200
+	rang := make(map[string]bool)
+	for i := range calls {
+		id := "order-" + itoa(i)
+		carrier.tell(l.udp, msg{uri: "sip:030100@127.0.0.1", callID: id, branch: "z9hG4bK" + id}.text(carrier.hop()))
+		if i%20 != 19 {
+			continue
+		}
+		for range 20 {
+			m := node.hear("INVITE ")
+			node.tell(l.udp, string(m.Response(180, "Ringing", "tt").Append(nil)))
+			node.tell(l.udp, string(m.Response(200, "OK", "tt").Append(nil)))
+		}
+		for answered := 0; answered < 20; {
+			m := carrier.hear("SIP/2.0 ")
+			switch m.Status {
+			case 180:
+				rang[m.CallID] = true
+			case 200:
+				answered++
+				if !rang[m.CallID] {
+					t.Errorf("%s: 200 before 180", m.CallID)
+				}
+			}
+		}
+	}
 }
 
 func dialFrom(t *testing.T, from string, to netip.AddrPort) net.Conn {
@@ -190,7 +252,7 @@ func TestCallOverTCP(t *testing.T) {
 	}
 	defer nodes.Close()
 	at := hop{transport: tandem.TCP, remote: nodes.Addr().(*net.TCPAddr).AddrPort()}
-	l.dns["invite.1001.svc.voice.example.net"] = []tandem.Target{targetAt("n1", at, 0)}
+	l.invitesTo(targetAt("n1", at, 0))
 	carrier := dialFrom(t, "127.0.0.21", l.tcp)
 	src := hop{transport: tandem.TCP, remote: carrier.LocalAddr().(*net.TCPAddr).AddrPort()}
 	text := "\r\n\r\n" + msg{uri: "sip:030100@127.0.0.1"}.text(src)
@@ -231,7 +293,7 @@ func TestTCPTargetRefusesAndNextIsTried(t *testing.T) {
 	gone := hop{transport: tandem.TCP, remote: dead.Addr().(*net.TCPAddr).AddrPort()}
 	dead.Close()
 	carrier, node := l.endpoint("127.0.0.21"), l.endpoint("127.0.0.12")
-	l.dns["invite.1001.svc.voice.example.net"] = []tandem.Target{targetAt("n1", gone, 0), targetAt("n2", node.hop(), 1)}
+	l.invitesTo(targetAt("n1", gone, 0), targetAt("n2", node.hop(), 1))
 	carrier.tell(l.udp, msg{uri: "sip:030100@127.0.0.1"}.text(carrier.hop()))
 	node.hear("INVITE ")
 }

@@ -328,9 +328,12 @@ func (n *sockets) cut(fl *flow, from hop, buf *[]byte) bool {
 		if size == 0 {
 			return true
 		}
+		w := n.workerFor(data[:size])
+		w.waiting.Add(int64(size))
 		select {
-		case n.workerFor(data[:size]).inbox <- event{kind: messageIn, from: from, data: string(data[:size])}:
+		case w.inbox <- event{kind: messageIn, from: from, data: string(data[:size])}:
 		case <-fl.done:
+			w.waiting.Add(-int64(size))
 			return true
 		}
 		data = data[size:]

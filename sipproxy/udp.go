@@ -32,10 +32,8 @@ func (n *sockets) readUDP(listener uint8) {
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		w := n.workerFor(data)
-		select {
-		case w.inbox <- event{kind: messageIn, from: hop{transport: tandem.UDP, listener: listener, remote: from}, data: string(data)}:
-		default:
+		ev := event{kind: messageIn, from: hop{transport: tandem.UDP, listener: listener, remote: from}, data: string(data)}
+		if !n.workerFor(data).offer(ev) {
 			n.s.count.queueFull.Add(1)
 		}
 	}

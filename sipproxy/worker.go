@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/tandem"
@@ -32,6 +33,8 @@ type worker struct {
 	*Server
 	index int
 	inbox chan event
+	// waiting is how many octets of messages are in inbox.
+	waiting atomic.Int64
 
 	now     time.Time // of the event in hand
 	alarms  alarms
@@ -50,6 +53,24 @@ func newWorker(s *Server, index int) *worker {
 		clients: make(map[clientKey]*clientTx),
 		calls:   newCallTable(s.cfg.Calls / s.cfg.Workers),
 		rand:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+}
+
+// maxWaiting bounds the octets that wait for one worker; beyond it datagrams are dropped.
+const maxWaiting = 16 << 20
+
+// offer gives the worker a message if there is room; false drops it.
+func (w *worker) offer(ev event) bool {
+	if w.waiting.Load() > maxWaiting {
+		return false
+	}
+	w.waiting.Add(int64(len(ev.data)))
+	select {
+	case w.inbox <- ev:
+		return true
+	default:
+		w.waiting.Add(-int64(len(ev.data)))
+		return false
 	}
 }
 
@@ -87,6 +108,7 @@ func (w *worker) handle(ev event, now time.Time) {
 	w.now = now
 	switch ev.kind {
 	case messageIn:
+		w.waiting.Add(-int64(len(ev.data)))
 		w.message(ev.data, ev.from)
 	case sendFailed:
 		for _, cancel := range [...]bool{false, true} {

@@ -37,7 +37,6 @@ const (
 	NamePath
 	NameEvent
 	NameAssertedIdentity
-	NamePreferredIdentity
 	names // how many there are
 )
 
@@ -52,7 +51,7 @@ func (n Name) String() string {
 var written = [names]string{"", "Authorization", "Call-ID", "Contact", "Content-Length", "CSeq", "Date", "Expires", "From",
 	"Max-Forwards", "Min-Expires", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "Record-Route",
 	"Require", "Retry-After", "Route", "Supported", "To", "Unsupported", "User-Agent", "Via", "WWW-Authenticate",
-	"Path", "Event", "P-Asserted-Identity", "P-Preferred-Identity"}
+	"Path", "Event", "P-Asserted-Identity"}
 
 // Header is one header field: Name when it is a known one, Raw the name as it stood, Value unfolded
 // and without white space around it.
