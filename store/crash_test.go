@@ -45,6 +45,7 @@ func afterPowerCut(t *testing.T, disk *vfs.MemFS, unsynced int, seed uint64) *St
 }
 
 func TestPowerCutLosesNoAppend(t *testing.T) {
+	t.Parallel()
 	disk := vfs.NewCrashableMem()
 	s, err := startOn(t, disk, true)
 	if err != nil {
@@ -89,6 +90,7 @@ func TestPowerCutLosesBindingsOfAMomentOnly(t *testing.T) {
 // TestPowerCutWithTornWrites leaves random blocks of what was not synced. The bindings' log must
 // then still open: its end is wherever the first damaged record is.
 func TestPowerCutWithTornWrites(t *testing.T) {
+	t.Parallel()
 	disk := vfs.NewCrashableMem()
 	s, err := startOn(t, disk, true)
 	if err != nil {

@@ -57,6 +57,7 @@ func readAll(dir string) (err error) {
 // TestFlippedOctets flips octets all over each file of a store. What is hurt must be ErrCorrupt (or
 // ErrVersion), or cannot have mattered: then everything is there.
 func TestFlippedOctets(t *testing.T) {
+	t.Parallel()
 	whole := closedStore(t)
 	want := verify(t, openAt(t, copyDir(t, whole)))
 	var files []string
@@ -113,6 +114,7 @@ func checkWhole(t *testing.T, dir, what string, want Report) {
 // TestMissingFiles removes, or cuts short, each file in turn: that is ErrCorrupt, or everything is
 // there all the same. Never may a new store take the old one's place, or changes be gone.
 func TestMissingFiles(t *testing.T) {
+	t.Parallel()
 	whole := closedStore(t)
 	want := verify(t, openAt(t, copyDir(t, whole)))
 	noticed := 0

@@ -84,6 +84,7 @@ func childWrite(s *Store, name string, writer int) error {
 // TestKill kills a writing process at random points until 10,000 changes have been acknowledged,
 // and finds each of them again, as the next process does.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openAt(t, dir)
 	mustAppend(t, s, ground()...)
