@@ -48,7 +48,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 
 // apply takes one change into the model. What it changes is visible to readers at once.
 func (w *writer) apply(c tandem.Change) {
-	revision := uint32(c.Revision)
+	revision := serialOfRevision(c.Revision)
 	switch c.Kind {
 	case tandem.KindZone:
 		z, _ := c.Object.(*tandem.Zone)
@@ -82,16 +82,9 @@ func (w *writer) apply(c tandem.Change) {
 
 // restore raises every serial, and those of zones to come, to revision.
 func (w *writer) restore(revision uint32) {
-	w.floor = max(w.floor, revision)
+	w.floor = later(w.floor, revision)
 	for _, s := range w.serials {
 		raise(s, revision)
-	}
-}
-
-// raise sets a to v unless it is higher already.
-func raise(a *atomic.Uint32, v uint32) {
-	if v > a.Load() {
-		a.Store(v)
 	}
 }
 

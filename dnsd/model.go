@@ -92,9 +92,9 @@ func (m *model) serialOf(z *zone) uint32 {
 	serial := z.serial.Load()
 	switch z.role {
 	case tandem.RoleAccounts:
-		serial = max(serial, m.edgesChanged.Load())
+		serial = later(serial, m.edgesChanged.Load())
 	case tandem.RoleService:
-		serial = max(serial, m.coreChanged.Load())
+		serial = later(serial, m.coreChanged.Load())
 	}
 	return serial
 }

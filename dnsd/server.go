@@ -79,7 +79,7 @@ func (s *Server) Apply(changes []tandem.Change) {
 func (s *Server) Restored(last tandem.Revision) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	s.writer.restore(uint32(last))
+	s.writer.restore(serialOfRevision(last))
 }
 
 // Listen binds every address. The error names the one that failed; nothing stays bound then.
