@@ -121,6 +121,7 @@ func restore(ctx context.Context, kept *store.Store, parts []part) (tandem.Revis
 	if err != nil {
 		return 0, err
 	}
+	apply(parts, nil) // an empty store gave no batch, and each part must know that it has seen it all
 	for _, p := range parts {
 		if p.restored != nil {
 			p.restored(last)
