@@ -107,7 +107,7 @@ func serve(t *testing.T) string {
 			}
 		},
 		Verify: func(context.Context) (control.Verified, error) {
-			return control.Verified{Values: 12, Octets: 3456789, Problems: []string{"object Account 1001: checksum"}}, nil
+			return control.Verified{Values: 12, Problems: []string{"object Account 1001: checksum"}}, nil
 		},
 		Backup: func(context.Context, string) error { return nil },
 	}, slog.New(slog.DiscardHandler))

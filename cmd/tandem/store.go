@@ -7,18 +7,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/internal/control"
+	"tandem/internal/node"
 )
 
 func newStore(s *session) *cobra.Command {
-	return group("store", "Look after the stored data", newBackup(s), newVerify(s))
+	return group("store", "Look after the stored data", newBackup(s), newRestore(s), newVerify(s))
 }
 
 func newBackup(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use: "backup DIR", Short: "Copy the store of the running tandem",
-		Long: "Writes a copy of the store, as it is at one moment, into a folder that does not exist yet. The\n" +
-			"server writes it, as the user it runs as. The key that opens sealed secrets is not in the copy: keep\n" +
-			"it apart.",
+		Long: "Writes a copy of the store, as it is at one moment, into a folder that does not exist yet or is\n" +
+			"empty. The server writes it, as the user it runs as. The key that opens sealed secrets is in the\n" +
+			"copy: keep it as safe as the store itself.",
 		Example: "  tandem store backup /var/backups/tandem-monday",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -30,6 +31,23 @@ func newBackup(s *session) *cobra.Command {
 				return err
 			}
 			s.printf("store copied to %s\n", dir)
+			return nil
+		},
+	}
+}
+
+func newRestore(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use: "restore BACKUP DATA", Short: "Make a data directory from a backup",
+		Long: "Checks a backup against its digests and makes a data directory of it, which must not exist yet or\n" +
+			"be empty; no tandem needs to run. Revisions go on beyond all that were given out before.",
+		Example: "  tandem store restore /var/backups/tandem-monday /var/lib/tandem",
+		Args:    between(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := node.Restore(cmd.Context(), args[0], args[1]); err != nil {
+				return err
+			}
+			s.printf("%s restored to %s\n", args[0], args[1])
 			return nil
 		},
 	}
@@ -66,5 +84,5 @@ func (s *session) verified(found control.Verified) {
 	for _, p := range found.Problems {
 		s.printf("%s\n", p)
 	}
-	s.printf("%s read, %.1f MB, %s\n", plural(int(found.Values), "value"), float64(found.Octets)/1e6, plural(len(found.Problems), "problem"))
+	s.printf("%s read, %s\n", plural(int(found.Values), "value"), plural(len(found.Problems), "problem"))
 }

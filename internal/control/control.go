@@ -137,6 +137,5 @@ type Count struct {
 // Verified is the outcome of reading the whole store.
 type Verified struct {
 	Values   int64    `json:"values" explain:"Values read."`
-	Octets   int64    `json:"octets" explain:"Octets read."`
 	Problems []string `json:"problems,omitempty" explain:"What is damaged; none when the store is sound."`
 }

@@ -199,7 +199,11 @@ func (n *Node) metrics(emit func(tandem.Sample)) {
 }
 
 func (b *builder) buildControl() error {
-	server, err := control.New(*b.cfg.Control, b.controlDeps(), b.log)
+	cfg := *b.cfg.Control
+	if cfg.Spool == "" {
+		cfg.Spool = b.cfg.Data // a bulk file may be larger than what the system's folder for such takes
+	}
+	server, err := control.New(cfg, b.controlDeps(), b.log)
 	if err != nil {
 		return err
 	}
