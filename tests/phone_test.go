@@ -28,7 +28,12 @@ type handset struct {
 // handset opens a socket at a host of the block, pointed at tandem.
 func (s *server) handset(host int, user string) *handset {
 	s.t.Helper()
-	local, err := net.ResolveUDPAddr("udp", s.addr(host)+":0")
+	return s.handsetAt(host, 0, user)
+}
+
+func (s *server) handsetAt(host, port int, user string) *handset {
+	s.t.Helper()
+	local, err := net.ResolveUDPAddr("udp", fmt.Sprintf("%s:%d", s.addr(host), port))
 	if err != nil {
 		s.t.Fatal(err)
 	}
