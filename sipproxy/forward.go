@@ -222,7 +222,7 @@ func (l *leg) response(tx *clientTx, m *wire.Message) {
 		}
 	case m.Status < 300:
 		l.settled(m)
-		f.success(l, m)
+		f.success(l, tx.node, m)
 	case m.Status == 503 && l.next < len(l.plan.targets) && !f.cancelled && !f.done:
 		f.w.count.failovers.Add(1)
 		l.try()
@@ -236,14 +236,15 @@ func (l *leg) response(tx *clientTx, m *wire.Message) {
 	}
 }
 
-// late takes a response of a target that was given up. Its call may have been set up all the same:
-// a 2xx goes upstream, anything provisional is told to stop.
+// late takes a response of a target that was given up. Its call may have been set up all the same: a
+// 2xx goes upstream, and the target tried since is told to stop; so is one that only now rings.
 func (l *leg) late(tx *clientTx, m *wire.Message) {
 	switch {
 	case m.Status < 200:
 		tx.cancel()
 	case m.Status < 300:
-		l.f.success(l, m)
+		l.f.success(l, tx.node, m)
+		l.f.cancelOthers(nil)
 	}
 }
 
@@ -322,13 +323,13 @@ func (l *leg) settled(m *wire.Message) {
 	l.f.w.alarms.stop(&l.ringing)
 }
 
-// success passes a 2xx upstream: the first of any request, and every one of an INVITE.
-func (f *forwarding) success(l *leg, m *wire.Message) {
+// success passes a 2xx of a node upstream: the first of any request, and every one of an INVITE.
+func (f *forwarding) success(l *leg, node string, m *wire.Message) {
 	if f.done && f.req.Method != "INVITE" {
 		return
 	}
-	if l.tx != nil && !f.done {
-		f.call.answered(f.w, l.tx.node)
+	if !f.done {
+		f.call.answered(f.w, node)
 	}
 	f.finish(m)
 	f.cancelOthers(l)

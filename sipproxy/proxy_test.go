@@ -235,6 +235,32 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// The target given up answers after all: the caller gets that, and the one tried since stops ringing.
+func TestLateAnswerOfTheOneGivenUp(t *testing.T) {
+	r := newRig(t)
+	r.twoNodes()
+	first := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
+	var second letter
+	for _, l := range r.advance(4 * time.Second) {
+		if l.to.remote == node2.remote {
+			second = l
+		}
+	}
+	r.answer(second, 180, "t2")
+	got := r.answer(first, 200, "t1")
+	if s := statuses(got, pstn); s != "200" {
+		t.Errorf("upstream %q, want 200", s)
+	}
+	if c := r.find(got, "CANCEL"); c.to.remote != node2.remote {
+		t.Errorf("CANCEL went to %v", c.to.remote)
+	}
+	if s := statuses(r.answer(second, 487, "t2"), pstn); s != "" {
+		t.Errorf("the other's 487 gave %q", s)
+	}
+	r.advance(5 * time.Minute)
+	r.empty()
+}
+
 func TestCancel(t *testing.T) {
 	cancel := carrierCall(func(m *msg) { m.method = "CANCEL" })
 	t.Run("while ringing", func(t *testing.T) {

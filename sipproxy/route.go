@@ -14,8 +14,10 @@ import (
 	"tandem/sipproxy/wire"
 )
 
-// maxTargets bounds how many targets one request may try.
-const maxTargets = 16
+const (
+	maxTargets  = 16 // how many targets one request may try
+	maxBranches = 60 // how many contacts it may fork to (the Max-Breadth of RFC 5393 section 5.3.3)
+)
 
 // byType sends a request to the feature servers that the account's server database names for its type
 // (spec D5).
@@ -212,7 +214,7 @@ func (w *worker) toBinding(a *ask, account, aor string) (*plan, *refusal) {
 
 func (w *worker) toBindings(a *ask, account string, bindings []tandem.Binding) *plan {
 	p := &plan{account: account, typ: "core", record: recorded(a.m.Method), caller: w.callerSide(a), strip: w.stripFor(a)}
-	for i := range bindings {
+	for i := range bindings[:min(len(bindings), maxBranches)] {
 		b := &bindings[i]
 		p.legs = append(p.legs, legPlan{uri: b.Contact, routes: b.Path, failure: 430,
 			targets: []target{{hop: w.hopOf(b)}}})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +24,9 @@ func (n *sockets) readUDP(listener uint8) {
 				return
 			}
 			n.s.count.readErrors.Add(1)
-			n.drainErrors(c, listener)
+			if n.drainErrors(c, listener); !isRefused(err) {
+				time.Sleep(time.Millisecond) // whatever it is, it must not take a processor
+			}
 			continue
 		}
 		data := buf[:size]

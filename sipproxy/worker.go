@@ -3,6 +3,7 @@ package sipproxy
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -36,13 +37,16 @@ type worker struct {
 	// waiting is how many octets of messages are in inbox.
 	waiting atomic.Int64
 
-	now     time.Time // of the event in hand
-	alarms  alarms
-	servers map[string]*serverTx
-	clients map[clientKey]*clientTx
-	calls   callTable
-	rand    *rand.Rand
-	buf     []byte // octets being written
+	now      time.Time      // of the event in hand
+	panicked time.Time      // when a panic was last logged
+	failed   netip.AddrPort // target that the network last refused
+	failedAt time.Time
+	alarms   alarms
+	servers  map[string]*serverTx
+	clients  map[clientKey]*clientTx
+	calls    callTable
+	rand     *rand.Rand
+	buf      []byte // octets being written
 }
 
 func newWorker(s *Server, index int) *worker {
@@ -117,6 +121,10 @@ func (w *worker) handle(ev event, now time.Time) {
 			}
 		}
 	case targetFailed:
+		if w.failed == ev.from.remote && now.Sub(w.failedAt) < 20*time.Millisecond {
+			return // a look through all transactions is not for every ICMP message
+		}
+		w.failed, w.failedAt = ev.from.remote, now
 		for _, tx := range w.clients {
 			if tx.to.transport == tandem.UDP && tx.to.remote == ev.from.remote && tx.state == calling {
 				tx.unreachable()
@@ -146,6 +154,10 @@ func (w *worker) ring(a *alarm) {
 func (w *worker) survive(what string) {
 	if p := recover(); p != nil {
 		w.count.panics.Add(1)
+		if w.now.Sub(w.panicked) < time.Second {
+			return // whoever knows how to cause it does not fill the disk with it
+		}
+		w.panicked = w.now
 		w.log.Error("recovered", "in", what, "panic", p, "stack", string(debug.Stack()))
 	}
 }
