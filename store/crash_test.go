@@ -97,9 +97,9 @@ func TestPowerCutWithTornWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, s, ground()...)
-	for i := range 40 {
-		for j := range 50 {
-			if err := s.PutBindings(context.Background(), []tandem.Binding{binding(i*50 + j)}); err != nil {
+	for i := range 20 {
+		for j := range 25 {
+			if err := s.PutBindings(context.Background(), []tandem.Binding{binding(i*25 + j)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -94,7 +94,7 @@ func TestKill(t *testing.T) {
 	acked := make(map[string]bool)
 	rounds := 0
 	for ; len(acked) < 10_000; rounds++ {
-		for _, name := range killedAfter(t, dir, rounds, 1+rand.IntN(1000)) {
+		for _, name := range killedAfter(t, dir, rounds, 1+rand.IntN(2000)) {
 			acked[name] = true
 		}
 	}
