@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the appliance's root has no time zone files
 
 	"tandem/internal/control"
 )

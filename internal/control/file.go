@@ -7,6 +7,8 @@ import (
 	"hash/maphash"
 	"io"
 	"slices"
+	"sync"
+	"time"
 
 	"tandem/internal/tandem"
 )
@@ -89,6 +91,23 @@ type parser struct {
 	schema    *schema
 	checkZone func(*tandem.Zone) error
 	bare      bool
+	timeZones *timeZones
+}
+
+// timeZones remembers which IANA time zones there are: each is a file to read, and a bulk of
+// accounts names the same few. The zero value is ready.
+type timeZones struct{ known sync.Map }
+
+// check reports a name that no time zone has; "" is UTC.
+func (z *timeZones) check(name string) error {
+	if _, ok := z.known.Load(name); ok {
+		return nil
+	}
+	if _, err := time.LoadLocation(name); err != nil {
+		return tandem.FieldError{Field: "timeZone", Reason: fmt.Sprintf("%q is not an IANA time zone such as Europe/Paris", name)}
+	}
+	z.known.Store(name, true)
+	return nil
 }
 
 // read decodes and checks one document; ok is false when there is none, only comments.
@@ -129,7 +148,11 @@ func (p parser) check(o tandem.Object) tandem.FieldErrors {
 	if z, ok := o.(*tandem.Zone); ok && err == nil && z.Records != "" && p.checkZone != nil {
 		err = p.checkZone(z)
 	}
-	return fieldErrors(err)
+	faults := fieldErrors(err)
+	if a, ok := o.(*tandem.Account); ok {
+		faults = append(faults, fieldErrors(p.timeZones.check(a.TimeZone))...)
+	}
+	return faults
 }
 
 // fieldErrors takes an error apart into faults of fields.

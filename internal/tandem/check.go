@@ -3,7 +3,6 @@ package tandem
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // Validate, Refs and Claims of each kind. A check that needs another object is the store's.
@@ -170,10 +169,8 @@ func (a *Account) Validate() error {
 		e.add("realm", "%q may not hold quotes, backslashes, colons or line ends", a.Realm)
 	}
 	checkNumbers(&e, "numbers", a.Numbers)
-	if a.TimeZone != "" {
-		if _, err := time.LoadLocation(a.TimeZone); err != nil {
-			e.add("timeZone", "%q is not an IANA time zone such as Europe/Paris", a.TimeZone)
-		}
+	if a.TimeZone != "" && !isTimeZone(a.TimeZone) {
+		e.add("timeZone", "%q is not an IANA time zone such as Europe/Paris", a.TimeZone)
 	}
 	a.checkRoutes(&e)
 	switch a.Registrar {

@@ -101,7 +101,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		}, "Account", "labels"},
 		{"realm with a quote", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).Realm = `a"b` }, "Account", "realm"},
 		{"number without plus", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).Numbers = []string{"3312345"} }, "Account", "numbers[0]"},
-		{"time zone of the moon", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).TimeZone = "Moon/Base" }, "Account", "timeZone"},
+		{"time zone that is a path", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).TimeZone = "../Moon" }, "Account", "timeZone"},
 		{"route to an address", func(o map[tandem.Kind]tandem.Object) {
 			o["Account"].(*tandem.Account).Routes = map[tandem.RequestType][]string{"invite": {"sip:x"}}
 		}, "Account", "routes.invite[0]"},

@@ -122,3 +122,12 @@ func isUserPart(s string) bool {
 	}
 	return true
 }
+
+// isTimeZone reports whether s has the form of an IANA time zone's name; whether there is such a
+// zone is found where files are read.
+func isTimeZone(s string) bool {
+	if len(s) > 64 || s == "Local" || strings.HasPrefix(s, "/") || strings.Contains(s, "..") {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_+-") == ""
+}
