@@ -11,7 +11,7 @@ import (
 
 // syncDelay is how long lazily synced octets may wait before their sync begins; the sync itself
 // has the rest of the promised 100 ms.
-const syncDelay = 50 * time.Millisecond
+const syncDelay = 25 * time.Millisecond
 
 // lazyFS is a file system whose write-ahead logs are synced a moment after they were asked to be.
 // All other files are synced when they are asked to be, and a log is synced before it is closed,
