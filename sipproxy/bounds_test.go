@@ -118,7 +118,7 @@ func TestCallOverThePhonesConnection(t *testing.T) {
 	if invite.Method != "INVITE" || invite.Via.Transport != "TCP" {
 		t.Errorf("over the connection came %s %s", invite.Method, invite.Via.Transport)
 	}
-	io.WriteString(c, string(invite.Response(486, "Busy Here", "tt").Append(nil)))
+	c.Write(invite.Response(486, "Busy Here", "tt").Append(nil))
 	node.hear("SIP/2.0 486")
 	c.Close()
 	for l.count.streams.Load() > 0 {

@@ -337,6 +337,79 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// The network may turn the order round.
+func TestReordered(t *testing.T) {
+	r := newRig(t)
+	if got := r.one(r.deliverRaw(pstn, carrierCall(func(m *msg) { m.method = "CANCEL" }))); got.m.Status != 481 {
+		t.Errorf("CANCEL before its INVITE made %s", got.start())
+	}
+	if got := r.deliverRaw(pstn, carrierCall(func(m *msg) { m.method, m.toTag = "ACK", "tt" })); len(got) != 0 {
+		t.Errorf("ACK before its INVITE made %s", starts(got))
+	}
+	out := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
+	if s := statuses(r.answer(out, 200, "tt"), pstn); s != "200" {
+		t.Errorf("upstream %q", s)
+	}
+	if got := r.answer(out, 180, "tt"); len(got) != 0 {
+		t.Errorf("180 after 200 made %s", starts(got))
+	}
+	if got := r.deliverRaw(pstn, carrierCall()); len(got) != 0 {
+		t.Errorf("INVITE after its 200 made %s", starts(got))
+	}
+	if got := r.deliverRaw(pstn, carrierCall(func(m *msg) { m.method = "CANCEL" })); statuses(got, pstn) != "200" || len(got) != 1 {
+		t.Errorf("CANCEL after 200 made %s", starts(got))
+	}
+}
+
+// Timers E and F: requests other than INVITE are repeated at most every four seconds, and given up with
+// 504, for 408 is forbidden (RFC 4320).
+func TestNonInviteTimers(t *testing.T) {
+	r := newRig(t)
+	m := msg{method: "MESSAGE", uri: "sip:030100@127.0.0.1", body: "hi"}
+	out := r.one(r.deliverRaw(pstn, m.text(pstn)))
+	if got := r.advance(16 * time.Second); len(got) != 6 { // 0.5, 1.5, 3.5, 7.5, 11.5, 15.5 s
+		t.Errorf("repeated %d times in 16 s, want 6", len(got))
+	}
+	if s := statuses(r.advance(17*time.Second), pstn); s != "504" {
+		t.Errorf("upstream %q, want 504", s)
+	}
+	if got := r.answer(out, 200, "late"); len(got) != 0 {
+		t.Errorf("late 200 made %s", starts(got))
+	}
+	r.advance(2 * time.Minute)
+	r.empty()
+}
+
+// The queue of alarms gives them back in order, whatever was set and stopped.
+func TestAlarms(t *testing.T) {
+	var h alarms
+	start := time.Unix(0, 0)
+	set := make([]*alarm, 300)
+	r := newRig(t)
+	for i := range set {
+		set[i] = new(alarm)
+		h.set(set[i], nil, retryAlarm, start.Add(time.Duration(r.w.rand.IntN(1000))*time.Second))
+	}
+	for i := range set {
+		switch i % 3 {
+		case 0:
+			h.stop(set[i])
+		case 1:
+			h.set(set[i], nil, limitAlarm, start.Add(time.Duration(r.w.rand.IntN(1000))*time.Second))
+		}
+	}
+	last, n := start, 0
+	for a := h.due(start.Add(time.Hour)); a != nil; a = h.due(start.Add(time.Hour)) {
+		if a.at.Before(last) || a.pos != 0 {
+			t.Fatalf("rang at %v after %v", a.at, last)
+		}
+		last, n = a.at, n+1
+	}
+	if n != 200 {
+		t.Errorf("%d rang, want 200", n)
+	}
+}
+
 func TestTimerC(t *testing.T) {
 	r := newRig(t)
 	out := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")

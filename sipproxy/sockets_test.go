@@ -166,6 +166,26 @@ func TestFailoverByICMP(t *testing.T) {
 	node.hear("INVITE ")
 }
 
+func TestIPv6(t *testing.T) {
+	if c, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Logf("no IPv6 here: %v", err)
+		return
+	} else {
+		c.Close()
+	}
+	any := netip.MustParseAddrPort("[::1]:0")
+	l := startLive(t, func(c *Config) { c.Listeners = []Listener{{Name: "main", UDP: any, TCP: any}} })
+	phone := l.endpoint("[::1]")
+	phone.tell(l.udp, msg{method: "OPTIONS", uri: "sip:" + l.udp.String()}.text(phone.hop()))
+	phone.hear("SIP/2.0 200")
+	conn := dialFrom(t, "[::1]", l.tcp)
+	src := hop{transport: tandem.TCP, remote: conn.LocalAddr().(*net.TCPAddr).AddrPort()}
+	io.WriteString(conn, msg{method: "OPTIONS", uri: "sip:" + l.tcp.String()}.text(src))
+	if m := readMessage(t, bufio.NewReader(conn)); m.Status != 200 {
+		t.Errorf("over TCP: %d %s", m.Status, m.Reason)
+	}
+}
+
 // A target that is silent is found out by the worker's own timer.
 func TestFailoverBySilence(t *testing.T) {
 	l := startLive(t, func(c *Config) { c.FailoverAfter = 50 * time.Millisecond })
