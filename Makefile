@@ -22,7 +22,7 @@ run: build
 # warm. The race detector needs a C compiler.
 check:
 	@tests/debian.sh compiler
-	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard -- '*.go')); \
+	@unformatted=$$(gofmt -l .); \
 	  test -z "$$unformatted" || { echo "not in gofmt's form:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
