@@ -102,7 +102,7 @@ func (z *hardZone) vary(name string) string {
 
 // label returns a label from a small stock, so that names meet.
 func (z *hardZone) label() string {
-	odd := []string{`d\.t`, `\000`, `\200\255`, `sp\032ce`, `\*`, `at\@`, `q\"q`, `s\;c`, `b\\s`, `\(p\)`, "_sip", "_udp", "xn--bcher-kva",
+	odd := []string{`d\.t`, `\000`, `\200\255`, `sp\032ce`, `at\@`, `q\"q`, `s\;c`, `b\\s`, `\(p\)`, "_sip", "_udp", "xn--bcher-kva",
 		strings.Repeat("l", 63), "*", "*", `\$o`, "-", "0"}
 	if z.rng.IntN(4) == 0 {
 		return pick(z.rng, odd...)
@@ -122,10 +122,10 @@ func (z *hardZone) randomName(base string, depth int) string {
 func (z *hardZone) someName() string {
 	name := pick(z.rng, z.names...)
 	switch z.rng.IntN(6) {
-	case 0:
-		return z.randomName(name, 1)
-	case 1:
-		return z.randomName(name, 3)
+	case 0, 1:
+		if below := z.randomName(name, 3); nameSize(below) <= 255 {
+			return below
+		}
 	case 2:
 		if _, above, ok := cutLabel(name); ok && strings.HasSuffix(above, z.apex()) {
 			return above
@@ -271,9 +271,8 @@ func (z *hardZone) record() (kind, data string) {
 		{"DHCID", "AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA="},
 		{"NID", "10 0014:4fff:ff20:ee64"},
 		{"L32", "10 10.1.2.0"},
-		{"L64", "10 2001:db8:1140:1000"},
+		{"L64", "10 2001:0db8:1140:1000"},
 		{"LP", "10 " + host},
-		{"DNSKEY", "257 3 13 q83vEjRWeJA="},
 		{"APL", "1:192.0.2.0/24 !2:2001:db8::/32"},
 		{"SMIMEA", fmt.Sprintf("3 1 1 %064x", n)},
 	}
