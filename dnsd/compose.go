@@ -134,9 +134,16 @@ type records struct {
 	wire    [places]wireSet
 }
 
-// compose makes the records for hosts in z. Names exist for every transport that a host has, and
-// records for those that are available: so a drained cluster is NODATA, not NXDOMAIN.
-func compose(z *zone, hosts []*host, ttl tandem.TTL) *records {
+// takes reports whether h is given new work of the kind that key names. A draining node still takes
+// emergency calls.
+func (h *host) takes(key string) bool {
+	return h.available || key == string(tandem.TypeEmergency) && h.state == tandem.NodeDraining
+}
+
+// compose makes the records for hosts in z at names with a forwarding key ("" for inbound names).
+// Names exist for every transport that a host has, and records for those that take work: so a
+// drained cluster is NODATA, not NXDOMAIN.
+func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	for i, s := range services() {
 		var srv rrset
@@ -145,7 +152,7 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL) *records {
 				continue
 			}
 			r.exists[placeSRV+i] = true
-			if h.available && h.hasName(z) {
+			if h.takes(key) && h.hasName(z) {
 				srv = append(srv, &dns.SRV{
 					Hdr: header("", dns.TypeSRV, ttl.SRV), Priority: h.priority, Weight: h.weight,
 					Port: h.ports.Of(s.transport), Target: h.name(z),
@@ -161,7 +168,7 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL) *records {
 			})
 		}
 	}
-	r.composeBase(hosts)
+	r.composeBase(hosts, key)
 	for i := range r.sets {
 		r.wire[i] = newWireSet(r.sets[i], r.extra(i))
 	}
@@ -174,11 +181,11 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL) *records {
 	return r
 }
 
-// composeBase fills in the addresses of all available hosts and, for those that offer HTTPS, one
-// record each that names host and port (RFC 9460 section 7.2).
-func (r *records) composeBase(hosts []*host) {
+// composeBase fills in the addresses of all hosts that take work and, for those that offer HTTPS,
+// one record each that names host and port (RFC 9460 section 7.2).
+func (r *records) composeBase(hosts []*host, key string) {
 	for _, h := range hosts {
-		if h == nil || !h.available {
+		if h == nil || !h.takes(key) {
 			continue
 		}
 		for _, set := range h.addresses {

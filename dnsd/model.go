@@ -172,7 +172,7 @@ func (m *model) inboundRecords(z *zone, p *profile) *records {
 	if r := p.made.Load(); r != nil && r.valid(z, &m.edges.at, numbers) {
 		return r
 	}
-	r := compose(z, m.edges.all(numbers), p.ttl.Or(z.ttl))
+	r := compose(z, m.edges.all(numbers), p.ttl.Or(z.ttl), "")
 	p.made.Store(r)
 	return r
 }
@@ -205,11 +205,11 @@ func (m *model) forwardingRecords(z *zone, p *profile, group uint32, key string)
 		if r := w.target.made.Load(); r != nil && r.valid(z, &m.nodes.at, w.target.nodes) {
 			return r
 		}
-		r := compose(z, m.nodes.all(w.target.nodes), p.ttl.Or(z.ttl))
+		r := compose(z, m.nodes.all(w.target.nodes), p.ttl.Or(z.ttl), key)
 		w.target.made.Store(r)
 		return r
 	case w.cluster == nil:
-		return compose(z, nil, p.ttl.Or(z.ttl))
+		return compose(z, nil, p.ttl.Or(z.ttl), key)
 	}
 	return w.cluster.recordsFor(z, madeKey{zone: z.number, ttl: p.ttl, strict: w.strict, key: key})
 }
@@ -223,7 +223,7 @@ func (c *cluster) recordsFor(z *zone, k madeKey) *records {
 			return r
 		}
 	}
-	r := compose(z, c.serving(k.key, k.strict), k.ttl.Or(z.ttl))
+	r := compose(z, c.serving(k.key, k.strict), k.ttl.Or(z.ttl), k.key)
 	next := map[madeKey]*records{}
 	if made != nil && len(*made) < mostMade {
 		next = maps.Clone(*made)

@@ -3,7 +3,9 @@ package dnsd
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,5 +162,45 @@ func TestTrace(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An emergency call reaches a node that drains, when that is all there is; other calls do not, and
+// a node that is out takes neither (spec E1).
+func TestEmergencyPassesDrain(t *testing.T) {
+	s := loadWorld(t, "voice")
+	nodes := map[string]*tandem.Node{}
+	for _, o := range readObjects(t, "voice") {
+		if n, ok := o.(*tandem.Node); ok {
+			nodes[n.ID] = n
+		}
+	}
+	names := map[string]int{"emergency": 0, "invite": 0}
+	count := func() map[string]int {
+		for key := range names {
+			targets, err := s.Targets(key + ".1001.svc.voice.example.net")
+			if err != nil {
+				t.Fatal(err)
+			}
+			names[key] = len(targets)
+		}
+		return names
+	}
+	whole := count()["emergency"]
+	states := []struct {
+		state             tandem.NodeState
+		emergency, invite bool
+	}{{tandem.NodeActive, true, true}, {tandem.NodeDraining, true, false}, {tandem.NodeOut, false, false}}
+	for i, tt := range states {
+		for j, id := range slices.Sorted(maps.Keys(nodes)) {
+			node := *nodes[id]
+			node.State = tt.state
+			s.change(tandem.Revision(100+10*i+j), tandem.KindNode, id, &node)
+		}
+		got := count()
+		if (got["emergency"] > 0) != tt.emergency || (got["invite"] > 0) != tt.invite {
+			t.Errorf("nodes %s: %d targets for emergency and %d for invite, want some: %v and %v (all active: %d)",
+				tt.state, got["emergency"], got["invite"], tt.emergency, tt.invite, whole)
+		}
 	}
 }

@@ -76,19 +76,19 @@ func (t *tracer) host(h *hosts, what, below string) {
 		return
 	}
 	if found := h.byID([]byte(below[1:])); found != nil {
-		t.node(what, found)
+		t.node(what, found, "")
 		return
 	}
 	t.say(what, "%s does not exist: NXDOMAIN", below[1:])
 }
 
-func (t *tracer) node(what string, h *host) {
+func (t *tracer) node(what string, h *host, key string) {
 	if h == nil {
 		t.say(what, "one that is listed does not exist")
 		return
 	}
 	effect := "in the answers"
-	if !h.available {
+	if !h.takes(key) {
 		effect = "left out of the answers"
 	}
 	types := "every type"
@@ -124,7 +124,7 @@ func (t *tracer) inbound(z *zone, label string) {
 	}
 	t.say("edges", "%d, %s", len(p.edgesOf(z)), whose)
 	for _, n := range p.edgesOf(z) {
-		t.node("edge", t.m.edges.at.get(n))
+		t.node("edge", t.m.edges.at.get(n), "")
 	}
 	t.ttl(p.ttl, z)
 }
@@ -186,7 +186,7 @@ func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
 	case w.target != nil && w.target.nodes != nil:
 		t.say("key", "%s is a target of the account: listed nodes", key)
 		for _, n := range w.target.nodes {
-			t.node("node", t.m.nodes.at.get(n))
+			t.node("node", t.m.nodes.at.get(n), key)
 		}
 		return
 	case w.target != nil:
@@ -206,7 +206,7 @@ func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
 			t.say("node", "%s does not serve %s: left out", h.id, key)
 			continue
 		}
-		t.node("node", h)
+		t.node("node", h, key)
 	}
 }
 
