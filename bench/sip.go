@@ -161,12 +161,12 @@ func startKamailio(o options, dir string) (*sipContender, error) {
 
 // startSIPTandem starts tandem with one account whose trunk makes the calls.
 func startSIPTandem(ctx context.Context, o options, dir string) (*sipContender, error) {
-	condition("tandem", "%s", versionOf(o.tandem, "version"))
+	condition("tandem", "%s, GOMAXPROCS 1", versionOf(o.tandem, "version"))
 	config := fmt.Sprintf("data: %[1]s/data\ncontrol:\n  socket: %[1]s/tandem.sock\ndns:\n  listen: [%[2]s:5300]\nsip:\n  edge: edge1\n  listeners:\n    - {name: public, udp: %[2]s:%[3]d}\n", dir, sipTandem, sipPort)
 	if err := os.WriteFile(filepath.Join(dir, "tandem.yaml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := start("tandem", nil, o.tandem, "serve", "-c", filepath.Join(dir, "tandem.yaml"))
+	p, err := start("tandem", []string{"GOMAXPROCS=1"}, o.tandem, "serve", "-c", filepath.Join(dir, "tandem.yaml"))
 	if err != nil {
 		return nil, err
 	}
