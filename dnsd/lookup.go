@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -72,7 +73,7 @@ func (w *walk) step(name, key string) string {
 		}
 		closest = at
 		if at != w.zone.apex && n.set(dns.TypeNS) != nil && (at != key || w.q.rrtype != dns.TypeDS) {
-			return w.referral(at, n.set(dns.TypeNS))
+			return w.referral(at, n.set(dns.TypeNS), name)
 		}
 		if d := n.set(dns.TypeDNAME); d != nil && at != key {
 			return w.redirect(name, key, at, d)
@@ -132,14 +133,26 @@ func (w *walk) denial(rcode int, negative uint32) string {
 		rcode = dns.RcodeSuccess // asked of the parent's side: the name exists, for it is a zone of ours
 	}
 	w.rcode = rcode
-	w.authority = append(w.authority, rrset{w.zone.soaRecord(w.zone.negative(negative), w.m.serialOf(w.zone))})
+	soa := w.zone.soaRecord(w.zone.negative(negative), w.m.serialOf(w.zone))
+	soa.Hdr.Name = ending(w.q.name, w.zone.apex)
+	w.authority = append(w.authority, rrset{soa})
 	return ""
 }
 
+// ending returns the end of name that key is the wire form of, in name's own case, in which it
+// needs a pointer only.
+func ending(name, key string) string {
+	at, short := dns.PrevLabel(name, dns.CountLabel(present(key)))
+	if short || at == len(name) {
+		return present(key)
+	}
+	return name[at:]
+}
+
 // referral points to the name servers of the zone below cut (RFC 1034 section 4.3.2 step 3b).
-func (w *walk) referral(cut string, servers rrset) string {
+func (w *walk) referral(cut string, servers rrset, name string) string {
 	w.authoritative = len(w.answer) > 0
-	w.authority = append(w.authority, servers)
+	w.authority = append(w.authority, owned(servers, ending(name, cut)))
 	var siblings []rrset
 	for _, rr := range servers {
 		sets := w.m.addressesOf(w.zone, rr.(*dns.NS).Ns)
@@ -156,7 +169,9 @@ func (w *walk) referral(cut string, servers rrset) string {
 
 // redirect follows the DNAME at the name at, above key (RFC 6672 section 3.2).
 func (w *walk) redirect(name, key, at string, set rrset) string {
-	w.answer = append(w.answer, set)
+	if !slices.ContainsFunc(w.answer, func(have rrset) bool { return have[0] == set[0] }) { // passed before on this chain
+		w.answer = append(w.answer, set)
+	}
 	d := set[0].(*dns.DNAME)
 	target, err := wireKey(d.Target)
 	if err != nil || len(key)-len(at)+len(target) > 255 {
@@ -165,7 +180,10 @@ func (w *walk) redirect(name, key, at string, set rrset) string {
 	}
 	labels := dns.SplitDomainName(name)
 	kept := labels[:dns.CountLabel(name)-dns.CountLabel(present(at))]
-	next := strings.TrimSuffix(strings.Join(kept, ".")+"."+d.Target, ".") + "."
+	next := strings.Join(kept, ".") + "."
+	if d.Target != "." {
+		next += d.Target
+	}
 	alias := &dns.CNAME{Hdr: header(name, dns.TypeCNAME, d.Hdr.Ttl), Target: next}
 	w.answer = append(w.answer, rrset{alias})
 	if w.q.rrtype == dns.TypeCNAME || w.q.rrtype == dns.TypeANY {

@@ -17,6 +17,13 @@ import (
 // plainTTL is for zone text without $TTL, and for the SOA and NS records we compose.
 const plainTTL = 3600
 
+// mostGenerated bounds the records that zone text makes beyond one a line: a line of $GENERATE can
+// make 65,536, and thousands of such lines are quickly written.
+const mostGenerated = 1 << 16
+
+// mostTTL is the longest time to live (RFC 2181 section 8).
+const mostTTL = 1<<31 - 1
+
 // rrset is the records of one owner and type (RFC 2181 section 5).
 type rrset []dns.RR
 
@@ -56,8 +63,17 @@ func plant(z *tandem.Zone) (tree, error) {
 	lines := &lineReader{Reader: strings.NewReader(z.Records), line: 1}
 	parser := dns.NewZoneParser(lines, z.ID+".", "")
 	parser.SetDefaultTTL(plainTTL)
-	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-		if reason := t.add(z, apex, rr); reason != "" {
+	buf := make([]byte, maxNameSize+10+streamSize)
+	for count := 1; ; count++ {
+		rr, ok := parser.Next()
+		if !ok {
+			break
+		}
+		reason := t.add(z, apex, rr, buf)
+		if count-lines.last() > mostGenerated {
+			reason = fmt.Sprintf("$GENERATE makes more than %d records", mostGenerated)
+		}
+		if reason != "" {
 			return nil, tandem.FieldError{Field: "records", Reason: fmt.Sprintf("line %d: %s", lines.last(), reason)}
 		}
 	}
@@ -68,17 +84,22 @@ func plant(z *tandem.Zone) (tree, error) {
 	return t, nil
 }
 
-// add puts one record of zone text in its place, or says why it cannot stand there.
-func (t tree) add(z *tandem.Zone, apex string, rr dns.RR) string {
+// add puts one record of zone text in its place, or says why it cannot stand there. buf has room
+// for any record.
+func (t tree) add(z *tandem.Zone, apex string, rr dns.RR, buf []byte) string {
 	h := rr.Header()
 	key, err := wireKey(h.Name)
 	switch {
+	case h.Name == "":
+		return "no name, and no record before it to take one from"
 	case err != nil:
 		return fmt.Sprintf("%q is not a domain name", h.Name)
 	case !within(key, apex):
 		return fmt.Sprintf("%s lies outside %s", h.Name, z.ID)
 	case h.Class != dns.ClassINET:
 		return fmt.Sprintf("class %s is not IN", dns.Class(h.Class))
+	case h.Ttl > mostTTL:
+		return fmt.Sprintf("TTL %d is over %d", h.Ttl, mostTTL)
 	case h.Rrtype == dns.TypeSOA && key != apex:
 		return fmt.Sprintf("SOA at %s, which is not the apex", h.Name)
 	case h.Rrtype == dns.TypeNS && key == apex && len(z.NameServers) > 0:
@@ -86,12 +107,35 @@ func (t tree) add(z *tandem.Zone, apex string, rr dns.RR) string {
 	case isMeta(h.Rrtype):
 		return fmt.Sprintf("type %s cannot be stored", dns.Type(h.Rrtype))
 	}
+	if rr, err = normal(rr, buf); err != nil {
+		return fmt.Sprintf("%s %s cannot be sent: %s", h.Name, dns.Type(h.Rrtype), strings.TrimPrefix(err.Error(), "dns: "))
+	}
 	n := t.at(key, apex)
 	if reason := n.admits(rr, key == apex); reason != "" {
 		return reason
 	}
 	n.add(rr)
 	return ""
+}
+
+// normal returns rr as it looks after a journey over the wire, so that what is the same is spelled
+// the same: zone text may write any letter as \DDD. What could not be sent is an error.
+func normal(rr dns.RR, buf []byte) (dns.RR, error) {
+	n, err := dns.PackRR(rr, buf, 0, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	if rr, _, err = dns.UnpackRR(buf[:n], 0); err != nil {
+		return nil, err
+	}
+	switch rr.(type) {
+	case *dns.APL, *dns.NULL, *dns.RFC3597: // may be empty
+	default:
+		if rr.Header().Rdlength == 0 {
+			return nil, errors.New("no data")
+		}
+	}
+	return rr, nil
 }
 
 // admits says why rr cannot join what the node holds: an alias stands alone (RFC 1034 section
