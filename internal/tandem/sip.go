@@ -90,33 +90,6 @@ func (t *Transport) UnmarshalText(text []byte) error {
 	return FieldError{Reason: "unknown transport " + string(text)}
 }
 
-// CallState is where a call is between its first INVITE and its end.
-type CallState string
-
-// Call states.
-const (
-	CallTrying   CallState = "trying"
-	CallRinging  CallState = "ringing"
-	CallAnswered CallState = "answered"
-	CallEnded    CallState = "ended"
-)
-
-// Call is one communication as it stands, for people to look at.
-type Call struct {
-	ID       string    `json:"id" explain:"The appliance's own id of the call."`
-	CallID   string    `json:"callId" explain:"SIP Call-ID."`
-	Account  string    `json:"account" explain:"Account that the call belongs to."`
-	From     string    `json:"from" explain:"Caller, as user@host."`
-	To       string    `json:"to" explain:"Called party, as user@host."`
-	Type     string    `json:"type" explain:"Request type, or core for calls from feature servers."`
-	Node     string    `json:"node,omitempty" explain:"Node that holds the dialog."`
-	State    CallState `json:"state" explain:"trying, ringing, answered or ended."`
-	Started  time.Time `json:"started" explain:"When the INVITE was accepted for processing."`
-	Answered time.Time `json:"answered,omitzero" explain:"When the 2xx passed."`
-	Ended    time.Time `json:"ended,omitzero" explain:"When it ended."`
-	Cause    string    `json:"cause,omitempty" explain:"How it ended: bye, cancel, a status code, timeout."`
-}
-
 // Step is one line of an explanation of why an answer is what it is.
 type Step struct {
 	What string `json:"what" explain:"What was looked at, such as account, group, cluster, node."`
