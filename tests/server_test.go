@@ -102,18 +102,7 @@ func startServer(t testing.TB) *server {
 		t.Fatal(err)
 	}
 	s.apply(string(telco))
-	s.untilChallenged()
 	return s
-}
-
-// untilChallenged waits until a phone is challenged: on a first start the proxy makes its keys after
-// the first change, and answers 503 with Retry-After until it has them.
-func (s *server) untilChallenged() {
-	s.t.Helper()
-	h := s.handset(127, "alice")
-	eventually(s.t, 5*time.Second, "a REGISTER is challenged", func() bool {
-		return h.ask(dialogue{method: "REGISTER", from: alice, to: alice, uri: "sip:alpha.voice.example.net"}).uri() == "401"
-	})
 }
 
 // local puts the block's octets where text says NET.
