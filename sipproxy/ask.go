@@ -103,7 +103,7 @@ func (w *worker) examine(a *ask) *refusal {
 		if err != nil {
 			continue
 		}
-		if b, ok := w.branches.open(v.Branch, m.CallID, m.CSeq); ok && b.loop == a.loop {
+		if b, ok := w.branches.open(w.now, v.Branch, m.CallID, m.CSeq); ok && b.loop == a.loop {
 			return refuse(482, "")
 		}
 	}
@@ -221,12 +221,13 @@ func (w *worker) decide(a *ask) (*plan, *refusal) {
 }
 
 // cancel takes a CANCEL: it ends at its INVITE here, whose branches get CANCELs of their own
-// (RFC 3261 section 9.2, section 16.10).
+// (RFC 3261 section 9.2, section 16.10). Nobody can be asked to prove who sent it, but it must come from where
+// the INVITE came from (section 22.1).
 func (w *worker) cancel(a *ask) {
 	invite := *a.m
 	invite.Method = "INVITE"
 	tx := w.servers[serverKey(&invite)]
-	if tx == nil || tx.req.Method != "INVITE" {
+	if tx == nil || tx.req.Method != "INVITE" || tx.back.remote.Addr() != a.from.remote.Addr() {
 		w.answer(a.m, a.back, refuse(481, ""))
 		return
 	}
@@ -249,7 +250,7 @@ func (w *worker) ack(a *ask) {
 		w.count.strays.Add(1)
 		return
 	}
-	f := &forwarding{w: w, req: w.base(a.m, p), plan: p, loop: a.loop}
+	f := &forwarding{w: w, req: w.base(a.m, p), plan: p, loop: a.loop, back: a.back}
 	for _, t := range p.legs[0].targets {
 		m, err := f.copyFor(&leg{f: f, plan: p.legs[0]}, t, w.rand.Uint64())
 		if err == nil && w.write(m, t.hop, 0) == nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tandem/internal/tandem"
+	"tandem/sipproxy/location"
 	"tandem/sipproxy/wire"
 )
 
@@ -21,8 +22,11 @@ type plan struct {
 	strip func(wire.Header) bool
 	// path is put into Path, so that requests to the contact come back through us (RFC 3327).
 	path string
-	// finish may replace the final response before it goes upstream; nil passes it on.
-	finish func(*wire.Message) *wire.Message
+	// finish may replace the final response before it goes upstream by reply, now or later; nil
+	// passes it on.
+	finish func(m *wire.Message, reply func(*wire.Message))
+	// bind: the request ends here, as a registration.
+	bind *location.Request
 }
 
 // legPlan is one branch: a Request-URI, and targets of which the next is tried when one fails.
@@ -52,6 +56,7 @@ type forwarding struct {
 	req  *wire.Message // what all branches begin from
 	plan *plan
 	loop uint64
+	back hop // where responses go
 	legs []*leg
 	call *call
 	done bool // a final response went upstream
@@ -77,7 +82,14 @@ func (w *worker) forward(a *ask, p *plan) {
 			fields: []wire.Header{wire.Field(wire.NameRetryAfter, "5")}})
 		return
 	}
-	f := &forwarding{w: w, tx: tx, req: w.base(a.m, p), plan: p, loop: a.loop}
+	if p.bind != nil {
+		w.bind(p.bind, func(r *refusal) {
+			w.count.answered.Add(1)
+			tx.respond(w.refusalMessage(a.m, r))
+		})
+		return
+	}
+	f := &forwarding{w: w, tx: tx, req: w.base(a.m, p), plan: p, loop: a.loop, back: a.back}
 	tx.forward = f
 	if a.m.Method == "INVITE" {
 		tx.respond(a.m.Response(100, "Trying", ""))
@@ -162,7 +174,7 @@ func (f *forwarding) copyFor(l *leg, t target, id uint64) (*wire.Message, error)
 			return nil, err
 		}
 	}
-	m.Prepend(wire.Field(wire.NameVia, f.w.viaValue(t.hop, f.w.branches.text(branch{id, f.loop}, m.CallID, m.CSeq))))
+	m.Prepend(wire.Field(wire.NameVia, f.w.viaValue(t.hop, f.w.branches.text(f.w.now, branch{id, f.loop, f.back}, m.CallID, m.CSeq))))
 	return m, nil
 }
 
@@ -339,7 +351,8 @@ func (f *forwarding) success(l *leg, node string, m *wire.Message) {
 func (f *forwarding) finish(m *wire.Message) {
 	f.done = true
 	if f.plan.finish != nil {
-		m = f.plan.finish(m)
+		f.plan.finish(m, f.tx.respond)
+		return
 	}
 	f.tx.respond(m)
 }

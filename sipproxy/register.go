@@ -1,12 +1,8 @@
 package sipproxy
 
 import (
-	"context"
-	"errors"
-	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"tandem/internal/tandem"
 	"tandem/sipproxy/location"
@@ -24,7 +20,7 @@ func (w *worker) register(a *ask) (*plan, *refusal) {
 	acct := a.account
 	remote := acct.Registrar == tandem.RegistrarRemote
 	if !remote && len(acct.Routes[tandem.TypeRegister]) == 0 {
-		return nil, w.bind(req)
+		return &plan{bind: req}, nil
 	}
 	if !remote {
 		if err := w.location.Check(w.now, req); err != nil {
@@ -36,7 +32,7 @@ func (w *worker) register(a *ask) (*plan, *refusal) {
 		return nil, r
 	}
 	p.path = w.pathValue(a)
-	p.finish = func(m *wire.Message) *wire.Message { return w.registered(a, req, m, remote) }
+	p.finish = func(m *wire.Message, reply func(*wire.Message)) { w.registered(a, req, m, reply) }
 	return p, nil
 }
 
@@ -138,84 +134,22 @@ func seconds(text string) int64 {
 	return int64(n)
 }
 
-// bind writes a registration and answers it with all bindings (RFC 3261 section 10.3 step 8).
-func (w *worker) bind(req *location.Request) *refusal {
-	bindings, err := w.location.Update(w.now, req, w.persist)
-	if err != nil {
-		return w.notBound(err)
-	}
-	w.count.registrations.Add(1)
-	return refuse(200, "OK", w.boundFields(bindings)...)
-}
-
-func (w *worker) boundFields(bindings []tandem.Binding) []wire.Header {
-	fields := make([]wire.Header, 0, len(bindings)+1)
-	for i := range bindings {
-		b := &bindings[i]
-		left := max(int64(b.Expires.Sub(w.now)/time.Second), 0)
-		value := "<" + b.Contact + ">;expires=" + strconv.FormatInt(left, 10)
-		if b.Q != 1000 {
-			value += ";q=" + strconv.FormatFloat(float64(b.Q)/1000, 'f', -1, 64)
-		}
-		if b.Instance != "" {
-			value += `;+sip.instance="` + b.Instance + `"`
-		}
-		if b.RegID != 0 {
-			value += ";reg-id=" + strconv.FormatUint(uint64(b.RegID), 10)
-		}
-		fields = append(fields, wire.Field(wire.NameContact, value))
-	}
-	return append(fields, wire.Field(wire.NameDate, w.now.UTC().Format(http.TimeFormat)))
-}
-
-// notBound is the one place where the registrar's errors become status codes.
-func (w *worker) notBound(err error) *refusal {
-	switch {
-	case errors.Is(err, location.ErrOrder):
-		return refuse(500, "Server Internal Error: CSeq is not higher than before")
-	case errors.Is(err, location.ErrBrief):
-		return refuse(423, "", wire.Field(wire.NameMinExpires, strconv.Itoa(w.location.MinExpires())))
-	case errors.Is(err, location.ErrTooMany):
-		return refuse(403, "Forbidden: too many contacts")
-	case errors.Is(err, location.ErrFull):
-		return refuse(503, "Service Unavailable: location table full", wire.Field(wire.NameRetryAfter, "60"))
-	case errors.Is(err, location.ErrContact), errors.Is(err, location.ErrWildcard):
-		return refuse(400, "Bad Request: malformed Contact")
-	}
-	w.count.persistErrors.Add(1)
-	w.log.Error("bindings not written", "err", err)
-	return refuse(500, "")
-}
-
-// persist writes bindings so that they survive the process before anybody sees them.
-func (w *worker) persist(puts, deletes []tandem.Binding) error {
-	if len(puts) > 0 {
-		if err := w.deps.Bindings.PutBindings(context.Background(), puts); err != nil {
-			return err
-		}
-	}
-	if len(deletes) > 0 {
-		return w.deps.Bindings.DeleteBindings(context.Background(), deletes)
-	}
-	return nil
-}
-
 // registered takes the outcome of a forwarded REGISTER. A success is bound here too: a local account
 // is answered with its bindings here, a remote one with what its registrar said.
-func (w *worker) registered(a *ask, req *location.Request, m *wire.Message, remote bool) *wire.Message {
+func (w *worker) registered(a *ask, req *location.Request, m *wire.Message, reply func(*wire.Message)) {
 	if m.Status/100 != 2 {
-		return m
+		reply(m)
+		return
 	}
-	if !remote {
-		return w.refusalMessage(a.m, w.bind(req))
+	if a.account.Registrar != tandem.RegistrarRemote {
+		w.bind(req, func(r *refusal) { reply(w.refusalMessage(a.m, r)) })
+		return
 	}
+	req.Granted = true
 	for i := range req.Contacts {
 		req.Contacts[i].Expires = granted(m, &req.Contacts[i])
 	}
-	if _, err := w.location.Update(w.now, req, w.persist); err != nil {
-		w.log.Debug("flow of a remote registration not kept", "err", err)
-	}
-	return m
+	w.bind(req, func(*refusal) { reply(m) })
 }
 
 // granted is how long the registrar gave a contact: its expires there, else the answer's Expires,
@@ -258,27 +192,4 @@ func pathOf(user string) (account, aor string, ok bool) {
 		return "", "", false
 	}
 	return strings.Cut(rest, ".")
-}
-
-// forget removes the bindings of devices and accounts that are gone.
-func (s *Server) forget(changes []tandem.Change) {
-	for _, c := range changes {
-		if c.Object != nil {
-			continue
-		}
-		var gone []tandem.Binding
-		switch c.Kind {
-		case tandem.KindDevice:
-			if d := s.dir.DeviceByID(c.ID); d != nil {
-				gone = s.location.Forget(d.Account, d.ID)
-			}
-		case tandem.KindAccount:
-			gone = s.location.Forget(c.ID, "")
-		}
-		if len(gone) > 0 {
-			if err := s.deps.Bindings.DeleteBindings(context.Background(), gone); err != nil {
-				s.log.Error("bindings of a deleted object not removed", "kind", c.Kind, "err", err)
-			}
-		}
-	}
 }

@@ -177,6 +177,10 @@ func newRig(t testing.TB, change ...func(tandem.Object)) *rig {
 	}
 	s.net = r.net
 	r.s, r.w = s, s.workers[0]
+	s.submit = func(j bindJob) bool {
+		s.writeBinding(j)
+		return true
+	}
 	var changes []tandem.Change
 	for i, o := range world() {
 		for _, fn := range change {
@@ -224,6 +228,9 @@ func (r *rig) makeKeys() {
 func (r *rig) deliverRaw(from hop, text string) []letter {
 	r.net.sent = nil
 	r.w.handle(event{kind: messageIn, from: from, data: text}, r.now)
+	for len(r.w.inbox) > 0 {
+		r.w.handle(<-r.w.inbox, r.now)
+	}
 	if n := r.s.count.panics.Load(); n != 0 {
 		r.t.Fatalf("%d panics", n)
 	}

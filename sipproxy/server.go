@@ -62,6 +62,9 @@ type Server struct {
 	location *location.Table
 	digest   *digest.Verifier
 	branches branchKey
+	// submit hands a registration to who writes it: queueBinding.
+	submit  func(bindJob) bool
+	writing [writers]chan bindJob
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring
@@ -83,10 +86,14 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		cfg: cfg, deps: deps, log: log.With("part", "sipproxy"),
 		dir:      directory.New(),
 		location: location.New(location.Config{PerAOR: r.PerAOR, Total: r.Bindings, Min: r.MinExpires, Max: r.MaxExpires, Default: r.DefaultExpires}),
-		branches: newBranchKey(),
 		tokens:   token.NewRing(token.ForTokens, deps.Seal),
 		nonces:   token.NewRing(token.ForNonces, deps.Seal),
 		locals:   make([]local, len(cfg.Listeners)),
+	}
+	s.branches = newBranchKey(s.tokens)
+	s.submit = s.queueBinding
+	for i := range s.writing {
+		s.writing[i] = make(chan bindJob, writerQueue)
 	}
 	s.digest = digest.New(digest.Config{Edge: cfg.Edge, Lifetime: cfg.NonceLifetime, Nonces: cfg.Nonces}, s.nonces, time.Now())
 	for i, l := range cfg.Listeners {
@@ -125,7 +132,12 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { w.run(working) })
 	}
 	running.Go(func() { s.keep(ctx) })
+	var writing sync.WaitGroup
+	for _, queue := range s.writing {
+		writing.Go(func() { s.writeBindings(ctx, queue) })
+	}
 	s.sockets.serve(ctx) // until ctx ends and every reader has
+	writing.Wait()
 	stop()
 	running.Wait()
 	return nil
@@ -147,11 +159,8 @@ func (s *Server) keep(ctx context.Context) {
 }
 
 func (s *Server) sweep(ctx context.Context) {
-	gone := s.location.Expire(time.Now(), 10_000)
-	if len(gone) == 0 {
-		return
-	}
-	if err := s.deps.Bindings.DeleteBindings(ctx, gone); err != nil {
+	remove := func(gone []tandem.Binding) error { return s.unbind(ctx, gone) }
+	if _, err := s.location.Sweep(time.Now(), 10_000, remove); err != nil && ctx.Err() == nil {
 		s.count.persistErrors.Add(1)
 		s.log.Error("expired bindings not removed", "err", err)
 	}
@@ -194,8 +203,9 @@ func (s *Server) Apply(changes []tandem.Change) {
 	if err != nil {
 		s.log.Error("a key of ours cannot be opened; what was made with it is void", "err", err)
 	}
-	s.forget(changes)
+	lost := s.namesLost(changes)
 	s.dir.Apply(changes)
+	s.forget(lost) // after the directory: see update
 }
 
 // Registrations returns the live bindings of an account ("" for all) that by may see.

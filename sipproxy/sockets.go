@@ -219,33 +219,3 @@ func (s *Server) ownVia(v *wire.Via) bool {
 	}
 	return false
 }
-
-// upstream is where a Via without transaction of ours says that a response goes.
-func (s *Server) upstream(v *wire.Via, from hop) (hop, bool) {
-	host := v.Received
-	if host == "" {
-		host = v.Host
-	}
-	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	if err != nil {
-		return hop{}, false
-	}
-	port := v.Port
-	if v.RPort != 0 {
-		port = v.RPort
-	}
-	if port == 0 {
-		port = 5060
-	}
-	t := tandem.UDP
-	if strings.EqualFold(v.Transport, "TCP") {
-		t = tandem.TCP
-	}
-	for i := range s.locals {
-		l := &s.locals[i]
-		if l.port(t) != 0 && l.reaches(addr) {
-			return hop{transport: t, listener: uint8(i), remote: netip.AddrPortFrom(addr, port), flow: true}, true
-		}
-	}
-	return hop{}, false
-}

@@ -18,6 +18,7 @@ type event struct {
 	from hop    // of a message; for targetFailed, to where nothing gets through
 	data string // a message's octets
 	tx   uint64 // for sendFailed
+	then func() // for workDone
 }
 
 type eventKind uint8
@@ -26,6 +27,7 @@ const (
 	messageIn    eventKind = iota
 	sendFailed             // a stream could not carry the request of client transaction tx
 	targetFailed           // the network says that from.remote takes no datagrams
+	workDone               // what was done elsewhere is done; then goes on with it here
 )
 
 // worker owns all transactions of the calls whose Call-ID falls to it. One goroutine runs it, so that
@@ -114,6 +116,8 @@ func (w *worker) handle(ev event, now time.Time) {
 	case messageIn:
 		w.waiting.Add(-int64(len(ev.data)))
 		w.message(ev.data, ev.from)
+	case workDone:
+		ev.then()
 	case sendFailed:
 		for _, cancel := range [...]bool{false, true} {
 			if tx := w.clients[clientKey{ev.tx, cancel}]; tx != nil {
@@ -177,7 +181,7 @@ func (w *worker) message(data string, from hop) {
 		w.request(m, from)
 	default:
 		w.count.responses.Add(1)
-		w.response(m, from)
+		w.response(m)
 	}
 }
 
@@ -217,37 +221,35 @@ func way(m *wire.Message, from hop) hop {
 
 // response gives a response to the client transaction that its branch proves it to be for. What
 // belongs to none is dropped, but for a late 2xx to an INVITE (RFC 6026 section 8.9): that goes on upstream.
-func (w *worker) response(m *wire.Message, from hop) {
-	b, ok := w.branches.open(m.Via.Branch, m.CallID, m.CSeq)
+func (w *worker) response(m *wire.Message) {
+	b, ok := w.branches.open(w.now, m.Via.Branch, m.CallID, m.CSeq)
 	if !ok || !w.ownVia(&m.Via) {
 		w.count.forged.Add(1)
 		return
 	}
 	if tx := w.clients[clientKey{b.id, m.CSeqMethod == "CANCEL"}]; tx != nil {
+		if tx.req.Method != m.CSeqMethod { // RFC 3261 section 17.1.3
+			w.count.forged.Add(1)
+			return
+		}
 		tx.response(m)
 		return
 	}
 	if m.CSeqMethod == "INVITE" && m.Status/100 == 2 {
-		w.stray(m, from)
+		w.stray(m, b.back)
 		return
 	}
 	w.count.strays.Add(1)
 }
 
-// stray sends a 2xx without transaction to where the Via below ours says.
-func (w *worker) stray(m *wire.Message, from hop) {
+// stray sends a 2xx without transaction to where its request came from.
+func (w *worker) stray(m *wire.Message, back hop) {
 	m.RemoveFirst(wire.NameVia)
-	v, err := wire.ParseVia(m.Get(wire.NameVia))
-	if err != nil {
+	if !m.Has(wire.NameVia) {
 		w.count.strays.Add(1)
 		return
 	}
-	to, ok := w.upstream(&v, from)
-	if !ok {
-		w.count.strays.Add(1)
-		return
-	}
-	w.write(m, to, 0)
+	w.write(m, back, 0)
 }
 
 // write sends a message, w.buf being its octets until the next one is written.

@@ -339,13 +339,21 @@ func TestForget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if gone := table.Forget("1001", "d1"); show(start, gone) != "sip:d1=600" {
-		t.Errorf("Forget = %v", gone)
+	forget := func(account, device string) string {
+		if err := table.Forget(account, "alice", device, store.remove); err != nil {
+			t.Error(err)
+		}
+		store.agrees(t, table)
+		return show(start, table.List(start, ""))
 	}
-	if gone := table.Forget("1002", ""); len(gone) != 0 {
-		t.Errorf("Forget of another account = %v", gone)
+	if left := forget("1001", "d1"); left != "sip:d2=600" {
+		t.Errorf("left %s", left)
 	}
-	if gone := table.Forget("1001", ""); show(start, gone) != "sip:d2=600" || table.Len() != 0 {
-		t.Errorf("Forget = %v, %d left", gone, table.Len())
+	if left := forget("1002", "d2"); left != "sip:d2=600" {
+		t.Errorf("left %s after another account's was forgotten", left)
+	}
+	store.fail = errors.New("disk full")
+	if err := table.Forget("1001", "alice", "d2", store.remove); err == nil || table.Len() != 0 {
+		t.Errorf("Forget = %v with a store that fails, %d left", err, table.Len())
 	}
 }

@@ -97,28 +97,14 @@ func (t *Table) drop(a address, gone func(*tandem.Binding) bool, remove func([]t
 	return len(dropped), nil
 }
 
-// Expire is Sweep for a caller that deletes from the store afterwards, and so may delete a binding
-// that was bound again in between; it returns what it took away.
-func (t *Table) Expire(now time.Time, limit int) []tandem.Binding {
-	var all []tandem.Binding
-	_, _ = t.Sweep(now, limit, func(b []tandem.Binding) error {
-		all = append(all, b...)
+// Forget takes the bindings that a device had under an address of record away, once it is deleted
+// or has another name; remove deletes them from the store. A REGISTER that is being written is waited
+// for, so that it goes too. They are gone from the table even when remove fails.
+func (t *Table) Forget(account, aor, device string, remove func([]tandem.Binding) error) error {
+	var failed error
+	_, _ = t.drop(address{account, aor}, func(b *tandem.Binding) bool { return b.Device == device }, func(b []tandem.Binding) error {
+		failed = remove(b)
 		return nil
 	})
-	return all
-}
-
-// Forget takes all bindings of a device away (or of an account, with device ""), once it is
-// deleted, and returns them for deletion from the store.
-func (t *Table) Forget(account, device string) []tandem.Binding {
-	var list []address
-	t.each(account, func(e *entry) { list = append(list, address{e.account, e.aor}) })
-	var all []tandem.Binding
-	for _, a := range list {
-		_, _ = t.drop(a, func(b *tandem.Binding) bool { return device == "" || b.Device == device }, func(b []tandem.Binding) error {
-			all = append(all, b...)
-			return nil
-		})
-	}
-	return all
+	return failed
 }
