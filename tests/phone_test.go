@@ -31,13 +31,25 @@ func (s *server) handset(host int, user string) *handset {
 	return s.handsetAt(host, 0, user)
 }
 
+// handsetAt opens it at a port.
 func (s *server) handsetAt(host, port int, user string) *handset {
 	s.t.Helper()
-	local, err := net.ResolveUDPAddr("udp", fmt.Sprintf("%s:%d", s.addr(host), port))
+	return s.dialHandset(fmt.Sprintf("%s:%d", s.addr(host), port), s.addr(1)+":5060", user)
+}
+
+// handsetTo points it at another of tandem's addresses.
+func (s *server) handsetTo(host, listener int, user string) *handset {
+	s.t.Helper()
+	return s.dialHandset(s.addr(host)+":0", s.addr(listener)+":5060", user)
+}
+
+func (s *server) dialHandset(from, to, user string) *handset {
+	s.t.Helper()
+	local, err := net.ResolveUDPAddr("udp", from)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	remote, err := net.ResolveUDPAddr("udp", s.addr(1)+":5060")
+	remote, err := net.ResolveUDPAddr("udp", to)
 	if err != nil {
 		s.t.Fatal(err)
 	}
