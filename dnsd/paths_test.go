@@ -222,6 +222,7 @@ const (
 	askWWW    = "\x03www\x03rfc\x04test\x00\x00\x01\x00\x01"
 	askSOA    = "\x03rfc\x04test\x00\x00\x06\x00\x01"
 	plainOPT  = "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+	tsig      = "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x1d\x0bhmac-sha256\x00\x00\x00\x65\x53\xf1\x00\x01\x2c\x00\x00\x12\x34\x00\x00\x00\x00"
 	recordWWW = "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04\x01\x02\x03\x04"
 )
 
@@ -260,6 +261,18 @@ func oddPackets() map[string][]byte {
 		"EDNS option cut":        packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x05\x00\x64\x00\x02h"),
 		"EDNS option longer":     packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x04\x00\x64\x00\x02"),
 		"OPT beyond the end":     packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\xff"),
+		"EDNS zone version":      packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x04\x00\x13\x00\x00"),
+		"EDNS expire, odd":       packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x07\x00\x09\x00\x03abc"),
+		"EDNS 1, other options":  packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x01\x00\x00\x00\x01x"),
+		"two OPT, the first 1":   packet(0, [4]uint16{1, 0, 0, 2}, askSOA, "\x00\x00\x29\x04\xd0\x00\x01\x00\x00\x00\x00", plainOPT),
+		"OPT in authority":       packet(0, [4]uint16{1, 0, 1, 0}, "\x03rfc\x04test\x00\x00\xfb\x00\x01", plainOPT),
+		"TSIG":                   packet(0, withOPT, askSOA, tsig),
+		"TSIG after OPT":         packet(0, [4]uint16{1, 0, 0, 2}, askSOA, plainOPT, tsig),
+		"TSIG before OPT":        packet(0, [4]uint16{1, 0, 0, 2}, askSOA, tsig, plainOPT),
+		"two TSIG":               packet(0, [4]uint16{1, 0, 0, 2}, askSOA, tsig, tsig),
+		"TSIG of class IN":       packet(0, withOPT, askSOA, strings.Replace(tsig, "\x00\xfa\x00\xff", "\x00\xfa\x00\x01", 1)),
+		"TSIG without data":      packet(0, withOPT, askSOA, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x00"),
+		"TSIG cut":               packet(0, withOPT, askSOA, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x02\x01h"),
 		"an additional A":        packet(0, withOPT, askWWW, recordWWW),
 		"NOTIFY":                 packet(0x2000, one, askSOA),
 		"UPDATE":                 packet(0x2800, [4]uint16{1, 0, 0, 0}, askSOA),
@@ -272,7 +285,7 @@ func oddPackets() map[string][]byte {
 	return odd
 }
 
-// TestOddPackets pins what each of them gets; testdata/rfc/odd.txt holds the answers.
+// TestOddPackets pins what each of them gets.
 func TestOddPackets(t *testing.T) {
 	s := loadWorld(t, "rfc")
 	odd := oddPackets()
@@ -283,9 +296,12 @@ func TestOddPackets(t *testing.T) {
 		"trailing octets": "FORMERR", "pointer to itself": "FORMERR", "pointers in a ring": "FORMERR",
 		"pointer beyond the end": "FORMERR", "label type 01": "FORMERR", "name too long": "FORMERR",
 		"class CH": "REFUSED", "class ANY": "REFUSED", "type OPT": "FORMERR", "type 0": "FORMERR", "all flags": "NOERROR aa",
-		"two OPT": "FORMERR", "OPT with a name": "FORMERR opt", "EDNS version 1": "BADVERS opt", "EDNS flags": "NOERROR aa opt",
-		"EDNS size 0": "NOERROR aa opt", "EDNS unknown option": "NOERROR aa opt", "EDNS option cut": "FORMERR",
-		"EDNS option longer": "FORMERR", "OPT beyond the end": "FORMERR", "an additional A": "NOERROR aa",
+		"two OPT": "FORMERR opt", "OPT with a name": "FORMERR", "EDNS version 1": "BADVERS opt", "EDNS flags": "NOERROR aa opt",
+		"EDNS size 0": "NOERROR aa opt", "EDNS unknown option": "NOERROR aa opt", "EDNS option cut": "FORMERR opt",
+		"EDNS zone version": "NOERROR aa opt", "EDNS expire, odd": "NOERROR aa opt", "EDNS 1, other options": "BADVERS opt",
+		"two OPT, the first 1": "FORMERR opt", "OPT in authority": "FORMERR", "TSIG": "NOTAUTH", "TSIG after OPT": "NOTAUTH opt",
+		"TSIG before OPT": "FORMERR", "two TSIG": "FORMERR", "TSIG of class IN": "FORMERR", "TSIG without data": "FORMERR", "TSIG cut": "FORMERR",
+		"EDNS option longer": "FORMERR opt", "OPT beyond the end": "FORMERR", "an additional A": "NOERROR aa",
 		"NOTIFY": "REFUSED", "UPDATE": "REFUSED", "tcp: AXFR": "REFUSED", "IXFR with its SOA": "REFUSED",
 		"opcode 00": "FORMERR", "opcode 04": "REFUSED", "opcode 05": "REFUSED",
 	}

@@ -95,80 +95,124 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	default:
 		return q, dns.RcodeNotImplemented, true
 	}
-	sections, whole := outline(in)
-	if !whole || sections.questions != 1 || sections.answers != 0 || sections.opts > 1 || isCompressed(in) {
-		return q, dns.RcodeFormatError, true // RFC 9619 section 4, RFC 6891 section 6.1.1
+	o, whole := outline(in)
+	if !whole || o.questions != 1 || o.answers != 0 || in[2]&0x02 != 0 || isCompressed(in) {
+		return q, dns.RcodeFormatError, true // RFC 9619 section 4
 	}
-	msg := new(dns.Msg)
-	if msg.Unpack(in) != nil || len(msg.Question) != 1 || in[2]&0x02 != 0 {
-		return q, dns.RcodeFormatError, true
-	}
-	q.question = msg.Question[0]
-	if len(msg.Ns) != 0 && q.question.Qtype != dns.TypeIXFR {
-		return q, dns.RcodeFormatError, true
-	}
-	key, err := wireKey(q.question.Name)
+	name, at, err := dns.UnpackDomainName(in, headerSize)
 	if err != nil {
 		return q, dns.RcodeFormatError, true
 	}
-	q.asked = question{name: q.question.Name, key: key, rrtype: q.question.Qtype}
-	rcode = q.takeEDNS(msg)
-	if q.tsig = msg.IsTsig(); q.tsig != nil && rcode == dns.RcodeSuccess {
-		rcode = dns.RcodeNotAuth // RFC 8945 section 5.2.1
+	q.question = dns.Question{Name: name, Qtype: binary.BigEndian.Uint16(in[at:]), Qclass: binary.BigEndian.Uint16(in[at+2:])}
+	key, err := wireKey(name)
+	if err != nil || o.authority != 0 && q.question.Qtype != dns.TypeIXFR {
+		return q, dns.RcodeFormatError, true
 	}
-	return q, rcode, true
+	q.asked = question{name: name, key: key, rrtype: q.question.Qtype}
+	return q, q.takeRecords(in, o), true
 }
 
-// takeEDNS notes what the OPT record says (RFC 6891). Unknown options are ignored.
-func (q *query) takeEDNS(msg *dns.Msg) int {
-	opt := msg.IsEdns0()
-	if opt == nil {
-		return dns.RcodeSuccess
+// takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.
+func (q *query) takeRecords(in []byte, o sections) int {
+	rcode := dns.RcodeSuccess
+	for i, r := range o.records {
+		additional := i >= o.answers+o.authority
+		switch r.rrtype {
+		case dns.TypeOPT:
+			if !additional || q.edns {
+				return dns.RcodeFormatError // RFC 6891 section 6.1.1
+			}
+			rcode = q.takeEDNS(in, r)
+		case dns.TypeTSIG:
+			if !additional || i != len(o.records)-1 || !q.takeTSIG(in, r) {
+				return dns.RcodeFormatError // RFC 8945 section 5.2
+			}
+		}
+		if rcode == dns.RcodeFormatError {
+			return rcode
+		}
 	}
-	q.edns, q.dnssecOK = true, opt.Do()
-	if q.limit != streamSize {
-		q.limit = min(max(int(opt.UDPSize()), minimumSize), datagramSize)
+	if q.tsig != nil && rcode == dns.RcodeSuccess {
+		return dns.RcodeNotAuth // RFC 8945 section 5.2.1
 	}
-	switch {
-	case opt.Hdr.Name != ".":
+	return rcode
+}
+
+// takeEDNS notes what the OPT record r says (RFC 6891). Options are ignored, whatever they hold; of
+// another version than ours not even their form is known.
+func (q *query) takeEDNS(in []byte, r record) int {
+	if in[r.at] != 0 {
 		return dns.RcodeFormatError
-	case opt.Version() != 0:
+	}
+	q.edns, q.dnssecOK = true, r.ttl&0x8000 != 0
+	if q.limit != streamSize {
+		q.limit = min(max(int(r.class), minimumSize), datagramSize)
+	}
+	if uint8(r.ttl>>16) != 0 {
 		return dns.RcodeBadVers
+	}
+	for o := r.data; len(o) > 0; {
+		if len(o) < 4 || len(o) < 4+int(binary.BigEndian.Uint16(o[2:])) {
+			return dns.RcodeFormatError
+		}
+		o = o[4+int(binary.BigEndian.Uint16(o[2:])):]
 	}
 	return dns.RcodeSuccess
 }
 
-// sections is how many records of a kind a message has.
-type sections struct{ questions, answers, opts int }
-
-// outline walks over the records of a message without looking into them, and reports whether they
-// fill it exactly.
-func outline(in []byte) (sections, bool) {
-	s := sections{
-		questions: int(binary.BigEndian.Uint16(in[4:])),
-		answers:   int(binary.BigEndian.Uint16(in[6:])),
+// takeTSIG notes the TSIG record r, and reports whether it is well formed.
+func (q *query) takeTSIG(in []byte, r record) bool {
+	rr, _, err := dns.UnpackRR(in, r.at)
+	if err != nil || len(r.data) == 0 || r.class != dns.ClassANY {
+		return false
 	}
-	rest := int(binary.BigEndian.Uint16(in[8:])) + int(binary.BigEndian.Uint16(in[10:]))
+	q.tsig = rr.(*dns.TSIG)
+	return true
+}
+
+// sections is how many questions and records of a kind a message has, and all its records.
+type sections struct {
+	questions, answers, authority int
+	records                       []record
+}
+
+// record is one record of a message, not looked into.
+type record struct {
+	at            int // offset of its owner
+	rrtype, class uint16
+	ttl           uint32
+	data          []byte
+}
+
+// outline walks over a message, and reports whether its sections fill it exactly.
+func outline(in []byte) (sections, bool) {
+	o := sections{
+		questions: int(binary.BigEndian.Uint16(in[4:])), answers: int(binary.BigEndian.Uint16(in[6:])),
+		authority: int(binary.BigEndian.Uint16(in[8:])),
+	}
 	at := headerSize
-	for range s.questions {
+	for range o.questions {
 		if at = skipName(in, at) + 4; at < 5 || at > len(in) {
-			return s, false
+			return o, false
 		}
 	}
-	for range s.answers + rest {
+	for range o.answers + o.authority + int(binary.BigEndian.Uint16(in[10:])) {
+		r := record{at: at}
 		at = skipName(in, at)
 		if at < 0 || at+10 > len(in) {
-			return s, false
+			return o, false
 		}
-		if binary.BigEndian.Uint16(in[at:]) == dns.TypeOPT {
-			s.opts++
+		fixed := in[at : at+10]
+		r.rrtype, r.class, r.ttl = binary.BigEndian.Uint16(fixed), binary.BigEndian.Uint16(fixed[2:]), binary.BigEndian.Uint32(fixed[4:])
+		end := at + 10 + int(binary.BigEndian.Uint16(fixed[8:]))
+		if end > len(in) {
+			return o, false
 		}
-		at += 10 + int(binary.BigEndian.Uint16(in[at+8:]))
-		if at > len(in) {
-			return s, false
-		}
+		r.data = in[at+10 : end]
+		o.records = append(o.records, r)
+		at = end
 	}
-	return s, at == len(in)
+	return o, at == len(in)
 }
 
 // isCompressed reports whether the question's name, which ends within in, has a pointer: there is
