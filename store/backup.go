@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -66,7 +68,7 @@ func (s *Store) Backup(ctx context.Context, dir string) error {
 
 func (s *Store) backup(ctx context.Context, dir string) error {
 	epoch, last := s.Info()
-	for name, db := range map[string]*pebble.DB{objectsName: s.db, bindingsName: s.bindings.db} {
+	for name, db := range map[string]*pebble.DB{objectsName: s.db, bindingsName: s.bindings.db, callsName: s.calls.db} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -167,10 +169,11 @@ func Restore(ctx context.Context, backupDir, dataDir string) error {
 			return fmt.Errorf("restore %s: %w", f.Name, err)
 		}
 	}
-	last, err := renew(dataDir, m)
+	last, calls, err := renew(dataDir, m)
 	if err != nil {
 		return err
 	}
+	mark.Calls = uint64(calls) + 1
 	return mark.write(dataDir, markerReady, last)
 }
 
@@ -214,15 +217,17 @@ func (f manifestFile) restore(from, to string) error {
 	return syncDir(filepath.Dir(name))
 }
 
-// renew makes the copied databases a store of a new epoch, and returns its revision.
-func renew(dir string, m *manifest) (tandem.Revision, error) {
+// renew makes the copied databases a store of a new epoch, and returns its revision and the number
+// of its last call event.
+func renew(dir string, m *manifest) (last, calls tandem.Revision, err error) {
 	keys, err := openKeyring(dir, false)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	s := &Store{keys: keys}
+	s.calls.fresh = !m.holds(callsName)
 	if err := (Config{}).start(s, vfs.Default, dir, false, slog.New(slog.DiscardHandler)); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	next := s.state
 	next.epoch++
@@ -237,7 +242,13 @@ func renew(dir string, m *manifest) (tandem.Revision, error) {
 		err = s.damaged(fmt.Errorf("the backup ends at revision %d, before %d", s.state.last, m.AtLeast))
 	}
 	if err == nil {
-		err = errors.Join(batch.Commit(pebble.Sync), s.health.err())
+		err = errors.Join(batch.Commit(pebble.Sync), s.calls.renew(), s.health.err())
 	}
-	return next.last, errors.Join(err, s.halt())
+	return next.last, s.calls.state.last, errors.Join(err, s.halt())
+}
+
+// holds reports whether the backup has a folder of that name; those made before there was a log of
+// calls have none for it.
+func (m *manifest) holds(folder string) bool {
+	return slices.ContainsFunc(m.Files, func(f manifestFile) bool { return strings.HasPrefix(f.Name, folder+"/") })
 }

@@ -18,6 +18,7 @@ func backupOf(t *testing.T) (backup string, before Report) {
 	if err := s.PutBindings(context.Background(), []tandem.Binding{binding(1), binding(2)}); err != nil {
 		t.Fatal(err)
 	}
+	mustRecord(t, s, callOf(1, "1001"), callOf(2, "1002"), ended(callOf(2, "1002")))
 	sealed, err := s.Seal([]byte("secret"), "test")
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +44,12 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	s := openAt(t, dir)
 	after := verify(t, s)
+	if after.Calls != 2 || after.OpenCalls != 1 || after.CallEvents != 0 || after.CallEvent != before.CallEvent+restoreJump {
+		t.Errorf("restored %+v, want two calls, one of them open, and event numbers far beyond %d", after, before.CallEvent)
+	}
+	if err := s.FollowCalls(context.Background(), admin, before.CallEvent, nil); !errors.Is(err, ErrTrimmed) {
+		t.Errorf("a follower of the lost store's calls = %v, want ErrTrimmed", err)
+	}
 	if after.Digest != before.Digest || after.Objects != before.Objects || after.Bindings != 2 {
 		t.Errorf("restored %+v, want the objects and bindings of %+v", after, before)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -90,4 +91,29 @@ func BenchmarkSnapshot(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "objects/s")
+}
+
+// BenchmarkRecordCalls records calls' beginnings and ends, one at a time, from 64 writers who share
+// fsyncs.
+func BenchmarkRecordCalls(b *testing.B) {
+	s, err := Open(b.TempDir(), quiet())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	var n atomic.Int64
+	b.SetParallelism(max(64/runtime.GOMAXPROCS(0), 1))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := int(n.Add(1))
+			c := callOf(i/2, "1001")
+			if i%2 == 1 {
+				c = ended(c)
+			}
+			if err := s.RecordCalls(context.Background(), []tandem.Call{c}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

@@ -152,6 +152,15 @@ func FuzzValues(f *testing.F) {
 	f.Add([]byte("l"), appendRecord(nil, &record{key: k, owner: "1001", last: true, actor: "me", cbor: body}))
 	f.Add([]byte("c"), appendHolder(nil, holder{k, true, true}))
 	f.Add([]byte("s"), appendState(nil, &state{1, 2, 3, 4, digest{5, 6}}))
+	sides := callOf(1, "1001")
+	call, err := c.encodeCall(&sides)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte("k"), appendCallEntry(nil, &callEntry{true, "1001", call}))
+	f.Add([]byte("e"), appendCallEvent(nil, &callEvent{sides.Started, "1001", call}))
+	f.Add([]byte("m"), appendCallState(nil, &callState{3, 2, 1}))
+	f.Add([]byte("d"), call)
 	f.Fuzz(func(t *testing.T, key, payload []byte) {
 		value := c.wrap(nil, key, payload)
 		if got, err := c.open(key, value); err != nil || string(got) != string(payload) {
@@ -173,6 +182,17 @@ func FuzzValues(f *testing.F) {
 			}
 			return out
 		})
+		again(t, "call entry", payload, parseCallEntry, func(e callEntry) []byte { return appendCallEntry(nil, &e) })
+		again(t, "call event", payload, parseCallEvent, func(e callEvent) []byte { return appendCallEvent(nil, &e) })
+		again(t, "call state", payload, parseCallState, func(s callState) []byte { return appendCallState(nil, &s) })
+		again(t, "call", payload, c.decodeCall, func(call tandem.Call) []byte {
+			out, err := c.encodeCall(&call)
+			if err != nil {
+				t.Errorf("call %x cannot be written again: %v", payload, err)
+			}
+			return out
+		})
+		parseCallOwnerKey(payload)
 		parseObjectKey(payload)
 		parseRefKey(payload)
 		parseClaimKey(payload)

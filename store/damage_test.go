@@ -26,6 +26,13 @@ func closedStore(t *testing.T) string {
 	if err := s.PutBindings(context.Background(), []tandem.Binding{binding(1), binding(2)}); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 40 {
+		mustRecord(t, s, callOf(i, "1001"))
+	}
+	if err := s.calls.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	mustRecord(t, s, ended(callOf(1, "1001")), callOf(100, "1002"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +113,9 @@ func checkWhole(t *testing.T, dir, what string, want Report) {
 	s := openAt(t, dir)
 	defer s.Close()
 	r := verify(t, s)
+	if r.Calls != want.Calls || r.OpenCalls != want.OpenCalls || r.CallEvent != want.CallEvent {
+		t.Errorf("%s: opened with %d calls and event %d, want %d and %d", what, r.Calls, r.CallEvent, want.Calls, want.CallEvent)
+	}
 	if r.Objects != want.Objects+1 || r.Revision != want.Revision+1 { // readAll added one
 		t.Errorf("%s: opened with %d objects at revision %d, want %d at %d", what, r.Objects, r.Revision, want.Objects+1, want.Revision+1)
 	}

@@ -22,6 +22,7 @@ const (
 	keyName      = "node.key"
 	objectsName  = "objects"
 	bindingsName = "bindings"
+	callsName    = "calls"
 )
 
 // dirLock is the exclusive lock on a store's directory; the operating system drops it with the process.
@@ -66,13 +67,19 @@ type marker struct {
 	ID      string          `json:"id"`
 	Stage   string          `json:"stage"`
 	AtLeast tandem.Revision `json:"atLeast"` // the last revision when it was last closed
-	Sum     uint32          `json:"sum"`     // CRC-32C of the above
+	// Calls is one more than the last call event's number when it was last closed; zero in a store
+	// that was made before there was a log of calls.
+	Calls uint64 `json:"calls,omitempty"`
+	Sum   uint32 `json:"sum"` // CRC-32C of the above
 }
 
 func (m *marker) fresh() bool { return m.Stage == markerMaking }
 
 func (m *marker) sum() uint32 {
 	text := fmt.Sprintf("%d %s %s %d", m.Format, m.ID, m.Stage, m.AtLeast)
+	if m.Calls != 0 {
+		text += fmt.Sprintf(" %d", m.Calls)
+	}
 	return crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli))
 }
 
@@ -91,7 +98,7 @@ func openMarker(dir string) (*marker, error) {
 	case markerCopied:
 		return nil, fmt.Errorf("%w: %s: its restore was cut short; empty it and restore again", ErrCorrupt, dir)
 	}
-	for _, name := range []string{objectsName, bindingsName, keyName} { // left by a start that was cut short
+	for _, name := range []string{objectsName, bindingsName, callsName, keyName} { // left by a start that was cut short
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return nil, fmt.Errorf("open store %s: %w", dir, err)
 		}

@@ -1,5 +1,5 @@
 // Package store is the one durable memory: the objects that people apply, the log of their changes,
-// and the registrations. It is built on Pebble, which never shows in its face.
+// the registrations, and the log of calls. It is built on Pebble, which never shows in its face.
 //
 // # What it promises
 //
@@ -9,6 +9,8 @@
 //   - Followers get every change once, in order, in whole batches, and nothing that is not on disk.
 //   - References point to what exists; a name in a claim's space has one holder; a retired label is
 //     its account's for ever, also after the account is gone.
+//   - A call recorded by a RecordCalls that has returned is on disk, with its event; events are
+//     numbered without gaps, and a follower gets each once, in order.
 //   - Registrations survive the end of the process when PutBindings has returned, and a power cut
 //     100 ms later.
 //   - What cannot be read is ErrCorrupt, ErrVersion or ErrLocked, never a panic and never a new
@@ -25,6 +27,7 @@
 //	node.key    the node key, 64 hex digits, mode 0600
 //	objects/    Pebble: all tables but the bindings
 //	bindings/   Pebble: the bindings, its log synced a moment late
+//	calls/      Pebble: the log of calls
 //
 // # The bytes
 //
@@ -40,6 +43,14 @@
 //	c n:space name                         → flags (1), kind (1), id of the holder
 //	l revision (8)                         → flags (1), kind (1), time (8), n:actor, n:id, n:owner, object
 //	b n:account n:aor n:device contact     → binding in CBOR
+//
+// In calls/, where ids sort by the time at which calls began:
+//
+//	m 's'                                  → last event, floor, calls (8 8 8)
+//	k id                                   → flags (1), n:account, call in CBOR
+//	a n:account id                         → nothing: an account's calls
+//	p id                                   → account, of a call that has not ended
+//	e number (8)                           → time (8), n:account, call without its dialogs in CBOR
 //
 // Around each value:
 //

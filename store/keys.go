@@ -19,6 +19,11 @@ const (
 	tableClaim   byte = 'c'
 	tableLog     byte = 'l'
 	tableBinding byte = 'b'
+
+	tableCall      byte = 'k'
+	tableCallOwner byte = 'a'
+	tableCallOpen  byte = 'p'
+	tableCallEvent byte = 'e'
 )
 
 // objectKey names an object: what a document calls kind and id.

@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("STORE_CHILD") {
 	case "write":
 		childWrites(os.Getenv("STORE_DIR"), os.Getenv("STORE_ROUND"))
+	case "calls":
+		childCalls(os.Getenv("STORE_DIR"), os.Getenv("STORE_ROUND"))
 	case "open":
 		_, err := Open(os.Getenv("STORE_DIR"), quiet())
 		fmt.Println(err)
@@ -128,7 +130,12 @@ func isBinding(name string) bool {
 // returns all that it acknowledged.
 func killedAfter(t *testing.T, dir string, round, writes int) []string {
 	t.Helper()
-	cmd := child(t, "write", dir, round)
+	return killedChild(t, child(t, "write", dir, round), writes)
+}
+
+// killedChild starts a child, kills it when it has printed so many lines, and returns all its lines.
+func killedChild(t *testing.T, cmd *exec.Cmd, writes int) []string {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

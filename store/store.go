@@ -19,6 +19,7 @@ import (
 const (
 	objectsBuffer  = 32 << 20
 	bindingsBuffer = 8 << 20
+	callsBuffer    = 16 << 20
 	writeBuffers   = 4
 )
 
@@ -28,7 +29,7 @@ var (
 	ErrLocked  = errors.New("store in use by another process")
 	ErrVersion = errors.New("store of an unknown format")
 	ErrCorrupt = errors.New("store damaged")
-	ErrTrimmed = errors.New("not in the change log")
+	ErrTrimmed = tandem.ErrTrimmed
 	ErrFailed  = errors.New("store failed")
 	ErrClosed  = errors.New("store closed")
 )
@@ -40,12 +41,24 @@ type Config struct {
 	Retain uint64 `yaml:"retain"`
 	// Cache is the memory for blocks read from disk, in octets; zero 64 MiB.
 	Cache int64 `yaml:"cache"`
+	// Calls is how many call records are kept, zero 10 million; a thousand more may be. The oldest
+	// go first, calls that have not ended never.
+	Calls uint64 `yaml:"calls"`
+	// CallAge is how long a call's record is kept, zero 400 days. What is older is not shown, and
+	// deleted with the next calls.
+	CallAge time.Duration `yaml:"callAge"`
+	// CallEvents is how many call events are kept for those who resume, zero 1,000,000; an eighth
+	// more may be.
+	CallEvents uint64 `yaml:"callEvents"`
 }
 
 // Validate reports a value that makes no sense.
 func (c Config) Validate() error {
 	if c.Cache < 0 {
 		return tandem.FieldError{Field: "cache", Reason: "is negative"}
+	}
+	if c.CallAge < 0 {
+		return tandem.FieldError{Field: "callAge", Reason: "is negative"}
 	}
 	return nil
 }
@@ -54,6 +67,7 @@ func (c Config) Validate() error {
 type Store struct {
 	local
 	bindings bindings
+	calls    calls
 	keys     keyring
 	dir      string   // "" in memory
 	lock     *dirLock // nil in memory
@@ -92,6 +106,9 @@ func (c Config) Open(dir string, log *slog.Logger) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, lock: lock, mark: mark, keys: keys}
+	if err := s.prepareCalls(); err != nil {
+		return nil, err
+	}
 	if err := c.start(s, vfs.Default, dir, mark.fresh(), log); err != nil {
 		return nil, err
 	}
@@ -138,7 +155,7 @@ func (c Config) start(s *Store, fs vfs.FS, dir string, fresh bool, log *slog.Log
 	}
 	// Write buffers are counted against the block cache: without room for them of their own, a
 	// bulk load leaves no block in it, and each lookup reads a whole bloom filter from disk.
-	s.keep = pebble.NewCache(cache + writeBuffers*(objectsBuffer+bindingsBuffer))
+	s.keep = pebble.NewCache(cache + writeBuffers*(objectsBuffer+bindingsBuffer+callsBuffer))
 	defer func() {
 		if r := recover(); r != nil { // the database's way of meeting files it cannot believe
 			err = s.damaged(fmt.Errorf("%v", r))
@@ -154,7 +171,11 @@ func (c Config) start(s *Store, fs vfs.FS, dir string, fresh bool, log *slog.Log
 		return err
 	}
 	s.epoch, s.durable, s.moved = s.state.epoch, s.state.last, make(chan struct{})
-	return s.bindings.start(&s.tables, s.health, s.options(fs, fresh), filepath.Join(dir, bindingsName))
+	if err := s.bindings.start(&s.tables, s.health, s.options(fs, fresh), filepath.Join(dir, bindingsName)); err != nil {
+		return err
+	}
+	fresh = fresh || s.calls.fresh
+	return s.calls.start(c, &s.local, s.options(fs, fresh), filepath.Join(dir, callsName))
 }
 
 // openTables opens the database of objects; a fresh one gets its first record of state.
@@ -219,13 +240,17 @@ func (s *Store) options(fs vfs.FS, fresh bool) *pebble.Options {
 
 // settle ends the making of a new store, or checks that an old one is as far as it once was.
 func (s *Store) settle() error {
-	if s.mark.fresh() {
-		return s.mark.write(s.dir, markerReady, s.state.last)
-	}
 	if s.state.last < s.mark.AtLeast {
 		return s.damaged(fmt.Errorf("its last revision is %d, and was %d when it was closed", s.state.last, s.mark.AtLeast))
 	}
-	return nil
+	if uint64(s.calls.state.last)+1 < s.mark.Calls {
+		return s.damaged(fmt.Errorf("its last call event is %d, and was %d when it was closed", s.calls.state.last, s.mark.Calls-1))
+	}
+	if !s.mark.fresh() && s.mark.Calls != 0 {
+		return nil
+	}
+	s.mark.Calls = uint64(s.calls.state.last) + 1
+	return s.mark.write(s.dir, markerReady, s.state.last)
 }
 
 // Close ends the store: calls in hand are waited for, later ones get ErrClosed. Followers end with
@@ -234,12 +259,13 @@ func (s *Store) Close() error {
 	if !s.health.close() {
 		return nil
 	}
-	last := s.durable
+	last, calls := s.durable, s.calls.durable
 	err := s.halt()
 	if s.dir == "" || err != nil || s.health.err() != nil {
 		s.lock.release()
 		return err
 	}
+	s.mark.Calls = uint64(calls) + 1
 	err = s.mark.write(s.dir, markerReady, last)
 	s.lock.release()
 	return err
@@ -252,7 +278,7 @@ func (s *Store) halt() (err error) {
 			err = errors.Join(err, fmt.Errorf("close store %s: %v", s.name, r))
 		}
 	}()
-	err = s.bindings.close()
+	err = errors.Join(s.bindings.close(), s.calls.close())
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
 	}

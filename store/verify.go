@@ -26,13 +26,20 @@ type Report struct {
 	Claims   uint64          `json:"claims"`  // names held or kept
 	Changes  uint64          `json:"changes"` // records in the log
 	Bindings uint64          `json:"bindings"`
-	Digest   string          `json:"digest"` // over all objects; equal tables have equal digests
-	Faults   []string        `json:"faults,omitempty"`
+
+	Calls      uint64          `json:"calls"`
+	OpenCalls  uint64          `json:"openCalls"`
+	OwnedCalls uint64          `json:"ownedCalls"` // entries of the index of accounts' calls
+	CallEvents uint64          `json:"callEvents"` // kept
+	CallEvent  tandem.Revision `json:"callEvent"`  // number of the last
+
+	Digest string   `json:"digest"` // over all objects; equal tables have equal digests
+	Faults []string `json:"faults,omitempty"`
 }
 
 // Verify reads everything again as it stands now, while the store goes on working: each value's
 // checksum, each object's encoding, references and names against their indexes and the indexes
-// against them, the log's sequence, the count and digest of the objects, the bindings. progress,
+// against them, the log's sequence, the count and digest of the objects, the bindings, the log of calls. progress,
 // unless nil, is told now and then how many entries have been read. What is wrong is listed in the
 // report, a hundred faults at most, and makes the error ErrCorrupt.
 func (s *Store) Verify(ctx context.Context, progress func(read uint64)) (Report, error) {
@@ -47,7 +54,7 @@ func (s *Store) Verify(ctx context.Context, progress func(read uint64)) (Report,
 	defer snap.Close()
 	v := &verifier{Store: s, snap: snap, want: want, progress: progress}
 	v.found.Epoch, v.found.Revision = want.epoch, want.last
-	for _, step := range []func(context.Context) error{v.objects, v.owned, v.refs, v.claims, v.changes, v.registrations} {
+	for _, step := range []func(context.Context) error{v.objects, v.owned, v.refs, v.claims, v.changes, v.registrations, v.callLog} {
 		if err := step(ctx); err != nil {
 			return v.found, err
 		}
