@@ -21,7 +21,7 @@ type ask struct {
 	account *directory.Account // who asks: nil for core and carrier peers
 	device  *directory.Device  // who asks, once the digest was right
 	loop    uint64
-	// proved: the sender's address is believed, so that a transaction may be kept for it.
+	// proved: the sender is believed, so that a transaction may be kept for it.
 	proved bool
 }
 
@@ -89,7 +89,7 @@ func (w *worker) examine(a *ask) *refusal {
 		return refuse(400, "")
 	}
 	a.peer = w.dir.Peer(w.locals[a.from.listener].name, a.from.remote)
-	a.proved = a.peer != nil || a.from.transport == tandem.TCP
+	a.proved = a.peer != nil
 	peer := ""
 	if a.peer != nil {
 		peer = a.peer.ID
@@ -112,6 +112,9 @@ func (w *worker) examine(a *ask) *refusal {
 	}
 	if r := w.ownRoutes(a); r != nil {
 		return r
+	}
+	if a.uri.Scheme == "sips" && m.To.Tag == "" {
+		return refuse(416, "") // TLS all the way cannot be promised (RFC 5630 section 5.3)
 	}
 	if m.Method == "OPTIONS" && a.uri.User == "" && w.ours(&a.uri) && m.To.Tag == "" {
 		return refuse(200, "", wire.Header{Raw: "Allow", Value: allowed}, wire.Header{Raw: "Accept", Value: "*/*"})

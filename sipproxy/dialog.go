@@ -25,6 +25,9 @@ func (w *worker) inDialog(a *ask) (*plan, *refusal) {
 		return nil, refuse(403, "Forbidden: no valid dialog route")
 	}
 	a.proved = true
+	if a.peer == nil {
+		a.account = w.dir.AccountByHash(p.Account) // whose credentials end here
+	}
 	t, ok := w.pinned(a, &p)
 	if !ok {
 		return nil, refuse(481, "Call/Transaction Does Not Exist: its server is gone")
@@ -46,7 +49,7 @@ func isToken(user string) bool { return len(user) == token.Size }
 func (w *worker) pinned(a *ask, p *token.Payload) (target, bool) {
 	if p.Node == ([12]byte{}) {
 		h, ok := w.openFlow(&a.route, a.m.CallID)
-		return target{hop: h}, ok
+		return target{hop: w.withinPeer(a, h)}, ok
 	}
 	n := w.dir.NodeByHash(directory.Hash(p.Node))
 	if n == nil {
@@ -66,15 +69,45 @@ func (w *worker) pinned(a *ask, p *token.Payload) (target, bool) {
 	return target{hop: h, node: n.ID}, true
 }
 
-// addressOf chooses among a node's addresses the one that the request itself names, in its next
-// Route or its Request-URI; else the node's first.
-func (w *worker) addressOf(a *ask, n *tandem.Node) (tandem.Transport, netip.AddrPort) {
-	u := a.uri
+// withinPeer follows what a request names, in its next Route or its Request-URI, when that is
+// another place of the peer that the dialog is with: a carrier may take calls at one address and
+// want what follows at another.
+func (w *worker) withinPeer(a *ask, h hop) hop {
+	listener := w.locals[h.listener].name
+	peer := w.dir.Peer(listener, h.remote)
+	if peer == nil {
+		return h
+	}
+	h.flow = false
+	u := next(a)
+	addr, err := netip.ParseAddr(strings.Trim(u.Host, "[]"))
+	if err != nil {
+		return h
+	}
+	port := u.Port
+	if port == 0 {
+		port = 5060
+	}
+	if named := netip.AddrPortFrom(addr.Unmap(), port); w.dir.Peer(listener, named) == peer {
+		h.remote = named
+	}
+	return h
+}
+
+// next is where a request of a dialog wants to go: its next Route, else its Request-URI.
+func next(a *ask) wire.URI {
 	if next, err := wire.ParseAddress(a.m.Get(wire.NameRoute)); err == nil {
 		if r, err := wire.ParseURI(next.URI); err == nil {
-			u = r
+			return r
 		}
 	}
+	return a.uri
+}
+
+// addressOf chooses among a node's addresses the one that the request itself names; else the node's
+// first.
+func (w *worker) addressOf(a *ask, n *tandem.Node) (tandem.Transport, netip.AddrPort) {
+	u := next(a)
 	t := tandem.UDP
 	if name, _ := u.Param("transport"); strings.EqualFold(name, "tcp") && n.Ports.TCP != 0 || n.Ports.UDP == 0 {
 		t = tandem.TCP

@@ -158,8 +158,11 @@ func (l *leg) try() {
 		l.fail(l.plan.failure, statusText(l.plan.failure))
 		return
 	}
-	l.fail(503, "Service Unavailable: no target reached")
+	l.fail(503, unreached)
 }
+
+// unreached says that nobody answered: the next request will fare no better for a while.
+const unreached = "Service Unavailable: no target reached"
 
 // copyFor makes the request as it goes to one target (RFC 3261 section 16.6 steps 4 to 8).
 func (f *forwarding) copyFor(l *leg, t target, id uint64) (*wire.Message, error) {
@@ -408,6 +411,8 @@ func (f *forwarding) best() *wire.Message {
 		return f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req))
 	case f.cancelled && (best.Status == 408 || best.Status == 503):
 		return f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req))
+	case best.Status == 503 && best.Reason == unreached:
+		best.Headers = append(best.Headers, wire.Field(wire.NameRetryAfter, "5"))
 	case best.Status == 503:
 		// The next request of this caller may well find a server: not 503 (section 16.7 step 6).
 		return f.tx.req.Response(500, "Server Internal Error: no target served", f.w.branches.tag(f.tx.req))

@@ -1,6 +1,9 @@
 package sipproxy
 
 import (
+	"slices"
+	"strings"
+
 	"tandem/internal/tandem"
 	"tandem/sipproxy/classify"
 	"tandem/sipproxy/digest"
@@ -31,7 +34,31 @@ func (w *worker) fromDevice(a *ask) (*plan, *refusal) {
 	if a.m.Method == "REGISTER" {
 		return w.register(a)
 	}
+	if !w.mayClaim(a) {
+		w.count.falseIdentities.Add(1)
+		return nil, refuse(403, "Forbidden: From is not one of yours")
+	}
 	return w.fromAccount(a)
+}
+
+// mayClaim reports whether a device may call itself what stands in From: its user name, its
+// extension, a number of its account, or nothing (RFC 3323 section 4.1.1.3).
+func (w *worker) mayClaim(a *ask) bool {
+	from, err := wire.ParseURI(a.m.From.URI)
+	user, ok := from.UserText()
+	if err != nil || !ok {
+		return false
+	}
+	if user == a.device.Username || strings.EqualFold(user, "anonymous") || w.rings(a, user) {
+		return true
+	}
+	number, ok := classify.Number(nil, user)
+	return ok && a.account.HasNumber(number)
+}
+
+// rings reports whether a user part of its account rings the device that asks.
+func (w *worker) rings(a *ask, user string) bool {
+	return slices.ContainsFunc(w.dir.Ring(a.account.ID, user), func(d *directory.Device) bool { return d.ID == a.device.ID })
 }
 
 // authenticate checks the digest credentials of a against the devices of a.account. An unknown user
@@ -62,6 +89,11 @@ func (w *worker) authenticate(a *ask) *refusal {
 		return refuse(400, "Bad Request: malformed credentials")
 	}
 	w.count.wrongCredentials.Add(1)
+	if cred.Username != cred.User() {
+		// Its digest is over user@host, ours over the user name alone: it can never be right.
+		w.count.hostInUsername.Add(1)
+		w.log.Debug("digest user name with a host: the phone must be set to the bare user name", "username", cred.Username, "from", a.from.remote)
+	}
 	return refuse(403, "Forbidden")
 }
 

@@ -14,6 +14,7 @@ type counters struct {
 	authenticated, challenges, wrongCredentials, unknownDomain      atomic.Uint64
 	registrations, persistErrors, emergency, noTarget, badTokens    atomic.Uint64
 	connections, refusedConnections, acceptErrors, brokenStreams    atomic.Uint64
+	falseIdentities, hostInUsername                                 atomic.Uint64
 	keepalives, readErrors                                          atomic.Uint64
 
 	serverTx, clientTx, streams atomic.Int64
@@ -45,6 +46,8 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 		{"authenticated", "Requests with right credentials.", &c.authenticated},
 		{"challenges", "Requests challenged.", &c.challenges},
 		{"wrong_credentials", "Requests with wrong credentials.", &c.wrongCredentials},
+		{"false_identities", "Requests whose From is none of the device's own.", &c.falseIdentities},
+		{"host_in_username", "Requests refused whose digest user name has a host.", &c.hostInUsername},
 		{"unknown_domain", "Requests to or from a host that is no account's.", &c.unknownDomain},
 		{"registrations", "Registrations bound.", &c.registrations},
 		{"persist_errors", "Bindings that could not be written.", &c.persistErrors},

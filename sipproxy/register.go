@@ -81,13 +81,8 @@ func (w *worker) mayBind(a *ask) *refusal {
 		return refuse(403, "Forbidden: To names another account")
 	}
 	user, ok := to.UserText()
-	if ok && user == a.device.Username {
+	if ok && (user == a.device.Username || w.rings(a, user)) {
 		return nil
-	}
-	for _, d := range w.dir.Ring(a.account.ID, user) {
-		if ok && d.ID == a.device.ID {
-			return nil
-		}
 	}
 	return refuse(403, "Forbidden: To names another device")
 }

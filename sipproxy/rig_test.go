@@ -69,10 +69,20 @@ type memory struct {
 	mu       sync.Mutex
 	bindings map[string]tandem.Binding
 	fail     error
-	append   func([]tandem.Edit)
+	// writing, when set, is called in the middle of PutBindings.
+	writing func(context.Context) error
+	append  func([]tandem.Edit)
 }
 
-func (m *memory) PutBindings(_ context.Context, bs []tandem.Binding) error {
+func (m *memory) PutBindings(ctx context.Context, bs []tandem.Binding) error {
+	m.mu.Lock()
+	writing := m.writing
+	m.mu.Unlock()
+	if writing != nil {
+		if err := writing(ctx); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {

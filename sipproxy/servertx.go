@@ -86,14 +86,17 @@ func (tx *serverTx) again(m *wire.Message) bool {
 	return true
 }
 
-// respond sends a response and moves the state on. After a final response only further 2xx to an
-// INVITE pass.
+// respond sends a response and moves the state on. After a final response, of whatever kind, only
+// 2xx to an INVITE pass.
 func (tx *serverTx) respond(m *wire.Message) {
 	invite := tx.req.Method == "INVITE"
-	if tx.state >= accepted && !(tx.state == accepted && invite && m.Status/100 == 2) {
+	w := tx.w
+	if tx.state >= accepted {
+		if invite && m.Status/100 == 2 { // RFC 3261 section 16.7 step 5
+			w.write(m, tx.back, 0)
+		}
 		return
 	}
-	w := tx.w
 	w.write(m, tx.back, 0)
 	udp := tx.back.transport == tandem.UDP
 	switch {
@@ -101,10 +104,8 @@ func (tx *serverTx) respond(m *wire.Message) {
 		tx.state = proceeding
 		tx.keep()
 	case invite && m.Status < 300:
-		if tx.state != accepted {
-			tx.state, tx.last = accepted, nil
-			w.alarms.set(&tx.limit, tx, limitAlarm, w.now.Add(giveUp)) // Timer L
-		}
+		tx.state, tx.last = accepted, nil
+		w.alarms.set(&tx.limit, tx, limitAlarm, w.now.Add(giveUp)) // Timer L
 	case invite:
 		tx.state = completed
 		tx.keep()

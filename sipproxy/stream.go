@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tandem/internal/tandem"
@@ -21,7 +22,9 @@ type flows struct {
 	byID   map[uint64]*flow
 	byAddr map[netip.AddrPort]*flow // the newest of an address
 	each   map[netip.Addr]int       // connections of one address
-	closed bool
+	// waiting is how many octets wait for connections.
+	waiting atomic.Int64
+	closed  bool
 }
 
 // What keeps a connection from being made or used.
@@ -32,8 +35,11 @@ var (
 	errShutdown = errors.New("shutting down")
 )
 
-// backlog is how many messages may wait for one connection.
-const backlog = 64
+// backlog is how many messages may wait for one connection, maxBacklog how many octets for all.
+const (
+	backlog    = 64
+	maxBacklog = 64 << 20
+)
 
 // flow is one stream connection. Its reader and its writer are a goroutine each; both end when it is
 // closed.
@@ -199,8 +205,23 @@ func (n *sockets) sendStream(to hop, b []byte, worker int, tx uint64) error {
 		}
 		n.serving.Go(func() { n.dial(fl) })
 	}
+	return n.queue(fl, outgoing{append([]byte(nil), b...), worker, tx})
+}
+
+// queue puts a message behind those that wait for a connection. Nothing joins the queue of a closed
+// one, so that drain finds all.
+func (n *sockets) queue(fl *flow, o outgoing) error {
+	if n.flows.waiting.Load() > maxBacklog {
+		return errBacklog
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if fl.shut {
+		return errNoFlow
+	}
 	select {
-	case fl.out <- outgoing{append([]byte(nil), b...), worker, tx}:
+	case fl.out <- o:
+		n.flows.waiting.Add(int64(len(o.data)))
 		return nil
 	default:
 		return errBacklog
@@ -240,6 +261,7 @@ func (n *sockets) drain(fl *flow) {
 	for {
 		select {
 		case o := <-fl.out:
+			n.flows.waiting.Add(-int64(len(o.data)))
 			n.lost(o)
 		default:
 			return
@@ -265,6 +287,7 @@ func (n *sockets) writeStream(fl *flow, conn net.Conn) {
 	for {
 		select {
 		case o := <-fl.out:
+			n.flows.waiting.Add(-int64(len(o.data)))
 			conn.SetWriteDeadline(time.Now().Add(n.s.cfg.Streams.WriteTimeout))
 			if _, err := conn.Write(o.data); err != nil {
 				n.lost(o)
@@ -282,20 +305,26 @@ func (n *sockets) readStream(fl *flow, conn net.Conn) {
 	cfg := &n.s.cfg.Streams
 	from := hop{transport: tandem.TCP, listener: fl.listener, remote: fl.remote, conn: fl.id}
 	buf := make([]byte, 0, 4096)
+	begun := false // deadlines are for the whole message: octets now and then win no time
+	conn.SetReadDeadline(time.Now().Add(cfg.IdleTimeout))
 	for {
-		wait := cfg.IdleTimeout
-		if len(buf) > 0 {
-			wait = cfg.ReadTimeout
-		}
-		conn.SetReadDeadline(time.Now().Add(wait))
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
 		size, err := conn.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+size]
+		before := len(buf)
+		buf = buf[:before+size]
 		if !n.cut(fl, from, &buf) {
 			n.s.count.brokenStreams.Add(1)
 			return
+		}
+		switch {
+		case len(buf) == 0:
+			begun = false
+			conn.SetReadDeadline(time.Now().Add(cfg.IdleTimeout))
+		case !begun || len(buf) < before+size:
+			begun = true
+			conn.SetReadDeadline(time.Now().Add(cfg.ReadTimeout))
 		}
 		if err != nil {
 			if err != io.EOF && !errors.Is(err, net.ErrClosed) {
@@ -314,10 +343,7 @@ func (n *sockets) cut(fl *flow, from hop, buf *[]byte) bool {
 		skip, ping := wire.Keepalive(data)
 		if ping {
 			n.s.count.keepalives.Add(1)
-			select {
-			case fl.out <- outgoing{data: []byte("\r\n")}:
-			default:
-			}
+			n.queue(fl, outgoing{data: []byte("\r\n")})
 		}
 		data = data[skip:]
 		size, err := wire.Frame(data)
@@ -329,6 +355,9 @@ func (n *sockets) cut(fl *flow, from hop, buf *[]byte) bool {
 			return true
 		}
 		w := n.workerFor(data[:size])
+		if !w.hasRoom(fl.done) {
+			return true
+		}
 		w.waiting.Add(int64(size))
 		select {
 		case w.inbox <- event{kind: messageIn, from: from, data: string(data[:size])}:

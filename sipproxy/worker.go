@@ -80,6 +80,18 @@ func (w *worker) offer(ev event) bool {
 	}
 }
 
+// hasRoom waits until no more octets wait for the worker than may; false when done is closed before.
+func (w *worker) hasRoom(done <-chan struct{}) bool {
+	for w.waiting.Load() > maxWaiting {
+		select {
+		case <-done:
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return true
+}
+
 // run handles events and alarms until ctx ends, then what is still waiting.
 func (w *worker) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
