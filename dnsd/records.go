@@ -104,6 +104,8 @@ func (t tree) add(z *tandem.Zone, apex string, rr dns.RR, buf []byte) string {
 		return fmt.Sprintf("SOA at %s, which is not the apex", h.Name)
 	case h.Rrtype == dns.TypeNS && key == apex && len(z.NameServers) > 0:
 		return "NS at the apex, where the zone's nameServers say who they are"
+	case h.Rrtype == dns.TypeCNAME && isServer(z, key):
+		return fmt.Sprintf("CNAME at %s, which is one of the zone's nameServers", h.Name) // RFC 2181 section 10.3
 	case isMeta(h.Rrtype):
 		return fmt.Sprintf("type %s cannot be stored", dns.Type(h.Rrtype))
 	}
@@ -116,6 +118,14 @@ func (t tree) add(z *tandem.Zone, apex string, rr dns.RR, buf []byte) string {
 	}
 	n.add(rr)
 	return ""
+}
+
+// isServer reports whether key is the name of one of z's name servers.
+func isServer(z *tandem.Zone, key string) bool {
+	return slices.ContainsFunc(z.NameServers, func(ns tandem.NameServer) bool {
+		name, err := wireKey(ns.Name)
+		return err == nil && name == key
+	})
 }
 
 // normal returns rr as it looks after a journey over the wire, so that what is the same is spelled

@@ -72,7 +72,12 @@ func TestCheckRecordsKnowsTheNameServers(t *testing.T) {
 	if err := CheckRecords(z); err == nil || !strings.Contains(err.Error(), "nameServers") {
 		t.Errorf("CheckRecords = %v, want a fault that names nameServers", err)
 	}
-	z.NameServers = nil
+	z.Records = "a A 192.0.2.1\nns1 CNAME a\n"
+	z.NameServers[0].Name = "ns1.plain.test"
+	if err := CheckRecords(z); err == nil || !strings.Contains(err.Error(), "line 2: CNAME at ns1.plain.test., which is one of") {
+		t.Errorf("CheckRecords = %v, want a fault in line 2", err)
+	}
+	z.NameServers, z.Records = nil, "@ NS ns.other.test.\n"
 	if err := CheckRecords(z); err != nil {
 		t.Errorf("CheckRecords = %v, want nil", err)
 	}

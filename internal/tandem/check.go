@@ -104,6 +104,9 @@ func (z *Zone) Refs() []Ref {
 	return appendRefs(refs, "edges", KindEdge, z.Edges)
 }
 
+// Claims of a zone: its apex, which hides an account's label of the same name.
+func (z *Zone) Claims() []Claim { return []Claim{{"id", "label", z.ID, false}} }
+
 // Validate reports the faults of a cluster.
 func (c *Cluster) Validate() error {
 	var e FieldErrors
@@ -158,6 +161,9 @@ func (g *Group) Refs() []Ref { return []Ref{{"cluster", KindCluster, g.Cluster}}
 func (a *Account) Validate() error {
 	var e FieldErrors
 	checkID(&e, a.ID)
+	if a.ID == "node" {
+		e.add("id", "%q is kept for the service zone's own hosts", a.ID)
+	}
 	if !isName(a.Zone) {
 		e.add("zone", "%q is not a zone's name", a.Zone)
 	}

@@ -90,6 +90,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"edge nowhere", func(o map[tandem.Kind]tandem.Object) { o["Edge"].(*tandem.Edge).Addresses = nil }, "Edge", "addresses"},
 		{"group without cluster", func(o map[tandem.Kind]tandem.Object) { o["Group"].(*tandem.Group).Cluster = "" }, "Group", "cluster"},
 		{"account id with a dot", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).ID = "10.01" }, "Account", "id"},
+		{"account id of the service zone's own", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).ID = "node" }, "Account", "id"},
 		{"label with a hyphen first", func(o map[tandem.Kind]tandem.Object) {
 			o["Account"].(*tandem.Account).Labels = []tandem.Label{{Label: "-x"}}
 		}, "Account", "labels[0].label"},
@@ -232,5 +233,15 @@ func TestMaySee(t *testing.T) {
 		if got := tt.p.MaySee(tt.owner); got != tt.want {
 			t.Errorf("%+v.MaySee(%q) = %v, want %v", tt.p, tt.owner, got, tt.want)
 		}
+	}
+}
+
+// A zone hides what an account of the zone above would have at its apex, so both claim the name.
+func TestZoneAndLabelClaimTheSameName(t *testing.T) {
+	zone := &tandem.Zone{Head: tandem.Head{ID: "svc.voice.example.net"}}
+	account := &tandem.Account{Zone: "voice.example.net", Labels: []tandem.Label{{Label: "svc"}}}
+	a, b := zone.Claims()[0], account.Claims()[0]
+	if a.Space != b.Space || a.Name != b.Name {
+		t.Errorf("zone claims %v, label %v, want the same name in the same space", a, b)
 	}
 }
