@@ -219,11 +219,12 @@ func (s *Store) CallEvents() (first, last tandem.Revision) {
 }
 
 // FollowCalls gives fn every event after the number, in order, and waits for more until ctx ends; it
-// then returns nil. fn gets up to 1,000 events at a time, and its error ends FollowCalls. A
-// principal of one account gets the events of its own calls, whose numbers then have gaps; one that
-// may see no account's gets tandem.ErrNotFound. A number whose followers are no longer kept, or that
+// then returns nil. fn gets up to 1,000 events at a time, and the number to go on from after them;
+// its error ends FollowCalls. A principal of one account gets the events of its own calls, whose
+// numbers then have gaps: fn gets none when only others' were passed over. A principal that may see
+// no account's gets tandem.ErrNotFound. A number whose followers are no longer kept, or that
 // was not given out yet, is ErrTrimmed: read the records, and follow from CallEvents' last.
-func (s *Store) FollowCalls(ctx context.Context, by tandem.Principal, after tandem.Revision, fn func([]tandem.CallEvent) error) error {
+func (s *Store) FollowCalls(ctx context.Context, by tandem.Principal, after tandem.Revision, fn func(events []tandem.CallEvent, reached tandem.Revision) error) error {
 	if !by.Admin && by.Account == "" {
 		return tandem.ErrNotFound
 	}
@@ -257,12 +258,12 @@ func (c *calls) position() (tandem.Revision, <-chan struct{}) {
 }
 
 // deliver gives fn a share of the events after one number up to another, and returns how far it came.
-func (c *calls) deliver(ctx context.Context, by tandem.Principal, after, to tandem.Revision, fn func([]tandem.CallEvent) error) (tandem.Revision, error) {
+func (c *calls) deliver(ctx context.Context, by tandem.Principal, after, to tandem.Revision, fn func(events []tandem.CallEvent, reached tandem.Revision) error) (tandem.Revision, error) {
 	events, reached, err := c.gather(by, after, min(to, after+batchSize))
-	if err != nil || ctx.Err() != nil || len(events) == 0 {
+	if err != nil || ctx.Err() != nil {
 		return reached, err
 	}
-	return reached, fn(events)
+	return reached, fn(events, reached)
 }
 
 // gather reads the events after one number up to another, as far as by may see them.

@@ -76,11 +76,11 @@ func TestKillLosesNoCall(t *testing.T) {
 		open[c.ID] = true
 	}
 	events := make(map[string]tandem.CallState)
-	err := s.FollowCalls(context.Background(), admin, 0, func(list []tandem.CallEvent) error {
+	err := s.FollowCalls(context.Background(), admin, 0, func(list []tandem.CallEvent, reached tandem.Revision) error {
 		for _, e := range list {
 			events[e.Call.ID] = e.State
 		}
-		if list[len(list)-1].Seq == r.CallEvent {
+		if reached == r.CallEvent {
 			return errEnough
 		}
 		return nil

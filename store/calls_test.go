@@ -262,7 +262,9 @@ func TestOtherTenantsEvents(t *testing.T) {
 	for account, want := range map[string][]tandem.Revision{"1001": {1, 3}, "1002": {2}, "1003": nil} {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		var got []tandem.Revision
-		err := s.FollowCalls(ctx, tandem.Principal{Account: account}, 0, func(events []tandem.CallEvent) error {
+		var passed tandem.Revision
+		err := s.FollowCalls(ctx, tandem.Principal{Account: account}, 0, func(events []tandem.CallEvent, reached tandem.Revision) error {
+			passed = reached
 			for _, e := range events {
 				got = append(got, e.Seq)
 				if e.Call.Dialogs != nil {
@@ -272,7 +274,7 @@ func TestOtherTenantsEvents(t *testing.T) {
 			return nil
 		})
 		cancel()
-		if err != nil || !slices.Equal(got, want) {
+		if err != nil || passed != 3 || !slices.Equal(got, want) {
 			t.Errorf("%s sees events %v, %v, want %v", account, got, err, want)
 		}
 	}
@@ -299,7 +301,7 @@ func TestFollowCalls(t *testing.T) {
 	var after tandem.Revision
 	began := make(map[string]tandem.CallState)
 	for after < 2*writers*each {
-		err := s.FollowCalls(context.Background(), admin, after, func(events []tandem.CallEvent) error {
+		err := s.FollowCalls(context.Background(), admin, after, func(events []tandem.CallEvent, _ tandem.Revision) error {
 			for _, e := range events[:min(len(events), 30)] {
 				if e.Seq != after+1 || e.State != e.Call.State {
 					t.Errorf("event %d in state %s after %d", e.Seq, e.State, after)
