@@ -19,16 +19,22 @@ type hardZone struct {
 	cuts   []string
 }
 
-// newHardZone makes the zone number n of a seed.
+// newHardZone makes the zone number n of a seed. One in four is the child of the one before.
 func newHardZone(seed uint64, n int) *hardZone {
-	z := &hardZone{
-		rng: rand.New(rand.NewPCG(seed, uint64(n))), id: fmt.Sprintf("z%d.test", n), types: map[string][]string{},
+	z := &hardZone{rng: rand.New(rand.NewPCG(seed, uint64(n))), id: fmt.Sprintf("z%d.test", n), types: map[string][]string{}}
+	if n%4 == 3 {
+		z.id = fmt.Sprintf("sub.z%d.test", n-1)
 	}
 	minimum := pick(z.rng, 5, 60, 7200)
 	z.line(z.apex(), "SOA", fmt.Sprintf("ns1.%s hostmaster.%s 1 3600 600 86400 %d", z.apex(), z.apex(), minimum))
 	z.line(z.apex(), "NS", "ns1."+z.apex())
 	z.line(z.apex(), "NS", "ns.elsewhere.example.")
 	z.line("ns1."+z.apex(), "A", "192.0.2.53")
+	if n%4 == 2 {
+		z.line("sub."+z.apex(), "NS", "ns1.sub."+z.apex())
+		z.line("ns1.sub."+z.apex(), "A", "192.0.2.53")
+		z.cuts = append(z.cuts, "sub."+z.apex())
+	}
 	for range 1 + z.rng.IntN(3) {
 		z.addRedirection()
 	}
