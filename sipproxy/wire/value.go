@@ -30,12 +30,11 @@ func ParseVia(s string) (Via, error) {
 	if ok {
 		rest, ok = cutWord(rest, "/")
 	}
+	version := ""
 	if ok {
-		rest, ok = cutWord(rest, "2.0")
+		version, rest, ok = strings.Cut(rest, "/")
 	}
-	if ok {
-		rest, ok = cutWord(rest, "/")
-	}
+	rest = strings.TrimLeft(rest, " \t")
 	i := strings.IndexAny(rest, " \t")
 	if !ok || i <= 0 || !isToken(rest[:i]) {
 		return v, errors.New("malformed Via")
@@ -61,6 +60,9 @@ func ParseVia(s string) (Via, error) {
 				v.RPort = uint16(n)
 			}
 		}
+	}
+	if trim(version) != "2.0" {
+		return v, errors.New("version in Via") // v says all the same where the refusal goes
 	}
 	return v, nil
 }
