@@ -1,6 +1,8 @@
 package dnsd
 
 import (
+	"sort"
+
 	"github.com/miekg/dns"
 )
 
@@ -23,15 +25,17 @@ func (q *query) answer(r *reply, out []byte) int {
 	msg.Authoritative = r.authoritative
 	msg.Answer, msg.Ns = flatten(r.answer), flatten(r.authority)
 	options := msg.Extra
-	for kept := len(r.extra); ; kept-- {
+	try := func(kept int) int {
 		msg.Extra = append(flatten(r.extra[:kept]), options...)
 		msg.Truncated = kept < r.required
-		if n := q.pack(msg, out); n > 0 {
-			return n
-		}
-		if kept == 0 {
-			break
-		}
+		return q.pack(msg, out)
+	}
+	if n := try(len(r.extra)); n > 0 {
+		return n
+	}
+	// By halves: hundreds of hosts must not cost hundreds of attempts.
+	if over := sort.Search(len(r.extra), func(kept int) bool { return try(kept) == 0 }); over > 0 {
+		return try(over - 1)
 	}
 	msg.Truncated, msg.Answer, msg.Ns, msg.Extra = true, nil, nil, options
 	return q.pack(msg, out)

@@ -196,6 +196,7 @@ func (w *walk) redirect(name, key, at string, set rrset) string {
 // RFC 2782 for SRV, RFC 1035 section 3.3 for MX and NS. The size of the answer is what an
 // attacker would want, so no other type gets any.
 func (w *walk) addHosts(set rrset, owner string) {
+	added := map[string]bool{strings.ToLower(owner): true}
 	for _, rr := range set {
 		var host string
 		switch rr := rr.(type) {
@@ -208,10 +209,10 @@ func (w *walk) addHosts(set rrset, owner string) {
 		default:
 			return
 		}
-		if strings.EqualFold(host, owner) {
-			continue
+		if name := strings.ToLower(host); !added[name] {
+			added[name] = true
+			w.extra = append(w.extra, w.m.addressesOf(w.zone, host)...)
 		}
-		w.extra = append(w.extra, w.m.addressesOf(w.zone, host)...)
 	}
 }
 

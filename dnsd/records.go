@@ -117,7 +117,23 @@ func (t tree) add(z *tandem.Zone, apex string, rr dns.RR, buf []byte) string {
 		return reason
 	}
 	n.add(rr)
+	if n.set(h.Rrtype).size() > mostSetSize {
+		return fmt.Sprintf("%s %s has more records than an answer can hold", h.Name, dns.Type(h.Rrtype))
+	}
 	return ""
+}
+
+// mostSetSize is what an answer over TCP has for one set, beside header, question and OPT.
+const mostSetSize = streamSize - headerSize - maxNameSize - 4 - optSize
+
+// size returns the octets of s in an answer, its owner a pointer to the question. It is for
+// records that came over the wire.
+func (s rrset) size() int {
+	size := 0
+	for _, rr := range s {
+		size += fixedSize + int(rr.Header().Rdlength)
+	}
+	return size
 }
 
 // isServer reports whether key is the name of one of z's name servers.

@@ -42,6 +42,8 @@ func TestCheckRecords(t *testing.T) {
 		{"no octets of data", "a CNAME \\# 0\n", "line 1: "},
 		{"data of meta type", "a TYPE249 \\# 0\n", "line 1: type TKEY cannot be stored"},
 		{"data too long", "a TXT" + strings.Repeat(" "+strings.Repeat("a", 255), 256) + "\n", "line 1: a.plain.test. TXT cannot be sent: "},
+		{"set as large as can be", "$GENERATE 0-3600 a TXT \"$\"\n", ""},
+		{"set too large", "\n$GENERATE 0-65535 a TXT \"$\"\n", "line 2: a.plain.test. TXT has more records than an answer can hold"},
 		{"generated", "$GENERATE 1-1000 a$ A 192.0.2.1\n", ""},
 		{"generated without end", strings.Repeat("$GENERATE 0-65535 a$ A 192.0.2.1\n", 100), "line 2: $GENERATE makes more than 65536 records"},
 		{"label too long", strings.Repeat("a", 64) + " A 192.0.2.1\n", "line 1: "},
