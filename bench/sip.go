@@ -96,7 +96,7 @@ func (c *sipContender) measure(ctx context.Context, o options, dir string) error
 	before := c.process.cpu()
 	sipp := pinned(ctx, "sipp", c.addr, "-sf", filepath.Join(dir, "uac.xml"), "-i", sipCaller, "-p", fmt.Sprint(sipPort),
 		"-bind_local", "-ci", sipCaller, "-nostdin", "-r", fmt.Sprint(o.rate), "-m", fmt.Sprint(calls), "-l", fmt.Sprint(10*o.rate),
-		"-trace_stat", "-stf", stat, "-fd", "1", "-timeout", fmt.Sprint(6*sipSeconds), "-skip_rlimit")
+		"-trace_stat", "-stf", stat, "-fd", "1", "-recv_timeout", "10000", "-timeout", fmt.Sprint(6*sipSeconds), "-skip_rlimit")
 	sipp.Dir = dir
 	var out bytes.Buffer
 	sipp.Stdout, sipp.Stderr = &out, &out
