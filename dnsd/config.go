@@ -15,7 +15,8 @@ type Config struct {
 	Listen []netip.AddrPort `yaml:"listen"`
 	// Workers is how many sockets share each UDP address; zero: one per CPU.
 	Workers int `yaml:"workers"`
-	// TCPConnections bounds all TCP connections together; zero: 1000.
+	// TCPConnections bounds all TCP connections together, of which the one that has waited longest makes
+	// room for a new one; zero: 1000.
 	TCPConnections int `yaml:"tcpConnections"`
 	// TCPPerClient bounds those of one address, or of one IPv6 /64; zero: 20.
 	TCPPerClient int `yaml:"tcpPerClient"`

@@ -80,6 +80,10 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	count(failures, "Failed reads and writes.", "direction", "read", func(c *counters) *atomic.Uint64 { return &c.readErrors })
 	count(failures, "Failed reads and writes.", "direction", "write", func(c *counters) *atomic.Uint64 { return &c.writeErrors })
 	count("tandem_dnsd_streams_refused_total", "TCP connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
+	s.tcp.mu.Lock()
+	evicted := s.tcp.evicted
+	s.tcp.mu.Unlock()
+	emit(tandem.Sample{Name: "tandem_dnsd_streams_evicted_total", Help: "Waiting TCP connections closed to make room for new ones.", Value: float64(evicted)})
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_accounts", Help: "Accounts known.", Gauge: true, Value: float64(s.model.accounts.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_labels", Help: "Inbound labels that answer.", Gauge: true, Value: float64(s.model.inbound.rows.Load())})

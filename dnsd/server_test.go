@@ -127,6 +127,53 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
+// TestIdleStreamsMakeRoom: whoever fills the table with connections that ask nothing, or only begin
+// to ask, shuts nobody out; a connection with an answer in hand is not closed.
+func TestIdleStreamsMakeRoom(t *testing.T) {
+	s := loadWorld(t, "rfc")
+	s.tcp.most = 2
+	addr := serve(t, s)
+	var open []net.Conn
+	for _, first := range [][]byte{{}, {0}, askTCP(t)} {
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Write(first); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	if m, err := (&dns.Conn{Conn: open[2]}).ReadMsg(); err != nil || len(m.Answer) != 1 {
+		t.Errorf("the newest got %v, %v, want an answer", m, err)
+	}
+	s.tcp.mu.Lock()
+	defer s.tcp.mu.Unlock()
+	if s.tcp.evicted != 1 || len(s.tcp.open) != 2 || s.tcp.clients[clientPrefix(netip.MustParseAddr("127.0.0.1"))] != 2 {
+		t.Errorf("%d evicted, %d open, want 1 and 2", s.tcp.evicted, len(s.tcp.open))
+	}
+}
+
+func TestStreamsWithAnswersInHandStay(t *testing.T) {
+	cfg := Config{TCPConnections: 1, TCPPerClient: 5}
+	streams := newStreams(cfg)
+	busy, _ := net.Pipe()
+	late, _ := net.Pipe()
+	if !streams.add(busy, netip.Prefix{}) {
+		t.Fatal("the first is refused")
+	}
+	streams.settle(busy)
+	if streams.add(late, netip.Prefix{}) {
+		t.Error("a connection with an answer in hand had to make room")
+	}
+	streams.remove(busy)
+	if !streams.add(late, netip.Prefix{}) {
+		t.Error("there is room, and a connection is refused")
+	}
+}
+
 func TestListenRefusesAPortInUse(t *testing.T) {
 	taken := newServer(t)
 	if err := taken.Listen(); err != nil {

@@ -16,33 +16,71 @@ type streams struct {
 	idle, query         time.Duration
 
 	mu      sync.Mutex
-	open    map[net.Conn]netip.Prefix
+	open    map[net.Conn]*stream
 	clients map[netip.Prefix]int
+	evicted uint64 // connections that had to make room
 	closed  bool
 	running sync.WaitGroup
 
 	answers sync.Pool // of *[2 + streamSize]byte: only connections with an answer in hand hold one
 }
 
+// stream is one open connection.
+type stream struct {
+	who   netip.Prefix
+	since time.Time // it waits for its next query to be there whole; zero while it is answered
+}
+
 func newStreams(cfg Config) *streams {
 	return &streams{
 		most: cfg.TCPConnections, mostPerClient: cfg.TCPPerClient, idle: cfg.TCPIdle, query: cfg.TCPQuery,
-		open: map[net.Conn]netip.Prefix{}, clients: map[netip.Prefix]int{},
+		open: map[net.Conn]*stream{}, clients: map[netip.Prefix]int{},
 		answers: sync.Pool{New: func() any { return new([2 + streamSize]byte) }},
 	}
 }
 
-// add takes conn in, or reports that there are too many.
+// add takes conn in, or reports that there are too many. When it is not its client who has too
+// many, the one that has waited longest makes room, so that idle connections shut nobody out
+// (RFC 7766 section 6.2.3).
 func (t *streams) add(conn net.Conn, who netip.Prefix) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || len(t.open) >= t.most || t.clients[who] >= t.mostPerClient {
+	if t.closed || t.clients[who] >= t.mostPerClient || len(t.open) >= t.most && !t.evict() {
 		return false
 	}
-	t.open[conn] = who
+	t.open[conn] = &stream{who: who, since: time.Now()}
 	t.clients[who]++
 	t.running.Add(1)
 	return true
+}
+
+// evict closes the connection that has waited longest for a query, if any waits. mu is held.
+func (t *streams) evict() bool {
+	var oldest net.Conn
+	for conn, s := range t.open {
+		if !s.since.IsZero() && (oldest == nil || s.since.Before(t.open[oldest].since)) {
+			oldest = conn
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	t.evicted++
+	t.forget(oldest)
+	oldest.Close()
+	return true
+}
+
+// forget takes conn out of the counts, if it is still there. mu is held.
+func (t *streams) forget(conn net.Conn) {
+	s := t.open[conn]
+	if s == nil {
+		return
+	}
+	delete(t.open, conn)
+	if t.clients[s.who]--; t.clients[s.who] == 0 {
+		delete(t.clients, s.who)
+	}
 }
 
 // remove closes conn and lets it go.
@@ -50,12 +88,40 @@ func (t *streams) remove(conn net.Conn) {
 	conn.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	who := t.open[conn]
-	delete(t.open, conn)
-	if t.clients[who]--; t.clients[who] == 0 {
-		delete(t.clients, who)
-	}
+	t.forget(conn)
 	t.running.Done()
+}
+
+// await notes that conn waits for a query from now on and sets until when its first octet must
+// come. It is an error once the server closes: else it would undo the deadline that ends the connection.
+func (t *streams) await(conn net.Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.open[conn]
+	if t.closed || s == nil {
+		return net.ErrClosed
+	}
+	s.since = time.Now()
+	return conn.SetReadDeadline(s.since.Add(t.idle))
+}
+
+// hasten sets until when the rest of a query must come, under the same condition.
+func (t *streams) hasten(conn net.Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return net.ErrClosed
+	}
+	return conn.SetReadDeadline(time.Now().Add(t.query))
+}
+
+// settle notes that conn's query is there whole.
+func (t *streams) settle(conn net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.open[conn]; s != nil {
+		s.since = time.Time{}
+	}
 }
 
 // close ends the reading side of all connections: answers in hand still go out.
@@ -148,13 +214,13 @@ type streamReader struct {
 
 // next returns the next query, valid until the call after it.
 func (r *streamReader) next() ([]byte, error) {
-	if err := r.deadline(r.streams.idle); err != nil {
+	if err := r.streams.await(r.conn); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(r.conn, r.size[:1]); err != nil {
 		return nil, err
 	}
-	if err := r.deadline(r.streams.query); err != nil {
+	if err := r.streams.hasten(r.conn); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(r.conn, r.size[1:]); err != nil {
@@ -165,16 +231,6 @@ func (r *streamReader) next() ([]byte, error) {
 		r.buf = make([]byte, n)
 	}
 	_, err := io.ReadFull(r.conn, r.buf[:n])
+	r.streams.settle(r.conn)
 	return r.buf[:n], err
-}
-
-// deadline sets until when the next octets must have come. It is an error once the server closes:
-// else it would undo the deadline that ends the connection.
-func (r *streamReader) deadline(d time.Duration) error {
-	r.streams.mu.Lock()
-	defer r.streams.mu.Unlock()
-	if r.streams.closed {
-		return net.ErrClosed
-	}
-	return r.conn.SetReadDeadline(time.Now().Add(d))
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// stream begins to serve one end of a pipe and returns the other.
-func stream(t *testing.T, s *Server) net.Conn {
+// pipe begins to serve one end of a pipe and returns the other.
+func pipe(t *testing.T, s *Server) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	addr := netip.MustParseAddr("127.0.0.1")
@@ -50,7 +50,7 @@ func TestStreamDeadlines(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := loadWorld(t, "rfc")
-				conn := stream(t, s)
+				conn := pipe(t, s)
 				began := time.Now()
 				query := askTCP(t)
 				conn.Write(query[:min(test.send, len(query))])
@@ -69,7 +69,7 @@ func TestStreamDeadlines(t *testing.T) {
 func TestStreamStaysWhileAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := loadWorld(t, "rfc")
-		conn := stream(t, s)
+		conn := pipe(t, s)
 		for range 5 {
 			time.Sleep(9 * time.Second)
 			conn.Write(askTCP(t))
