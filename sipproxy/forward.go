@@ -1,11 +1,13 @@
 package sipproxy
 
 import (
+	"errors"
 	"strings"
 	"time"
 
 	"tandem/internal/tandem"
 	"tandem/sipproxy/location"
+	"tandem/sipproxy/token"
 	"tandem/sipproxy/wire"
 )
 
@@ -134,7 +136,11 @@ func (l *leg) try() {
 		l.next++
 		id := w.rand.Uint64()
 		m, err := f.copyFor(l, t, id)
-		if err != nil {
+		switch {
+		case errors.Is(err, token.ErrNoDialog):
+			l.fail(400, "Bad Request: no From tag, or Call-ID or tag too long")
+			return
+		case err != nil:
 			w.log.Warn("no Record-Route token", "err", err)
 			l.fail(503, "Service Unavailable")
 			return

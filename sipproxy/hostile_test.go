@@ -233,6 +233,19 @@ func TestCarrierDialogMovesWithinThePeer(t *testing.T) {
 	}
 }
 
+func TestCallWithoutTag(t *testing.T) {
+	r := newRig(t)
+	for _, text := range []string{
+		strings.Replace(carrierCall(), ";tag=ft", "", 1),
+		carrierCall(func(m *msg) { m.callID = strings.Repeat("x", 2000) }),
+	} {
+		if s := statuses(r.deliverRaw(pstn, text), pstn); s != "100 400" {
+			t.Errorf("answered %q, want 400", s)
+		}
+		r.advance(time.Minute)
+	}
+}
+
 func TestSIPSIsNotForwarded(t *testing.T) {
 	r := newRig(t)
 	if got := r.one(r.deliverRaw(phoneA, msg{uri: "sips:bob@acme.voice.example.net"}.text(phoneA))); got.m.Status != 416 {

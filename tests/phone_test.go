@@ -23,6 +23,7 @@ type handset struct {
 	to   string
 	user string
 	cseq int
+	sent string // what invited sent
 }
 
 // handset opens a socket at a host of the block, pointed at tandem.
