@@ -215,9 +215,10 @@ func TestMutantsAndManySources(t *testing.T) {
 func TestMutantsWithinCalls(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	node, phone := s.handsetAt(8, 5060, "node"), s.handset(100, "alice")
+	node := s.handsetAt(8, 5060, "node")
 	rng := rand.New(rand.NewPCG(6026, 5393))
-	for range 10 {
+	for round := range 10 {
+		phone := s.handset(100+round, "alice")
 		invite := phone.invited(s, node, "")
 		ok := respond(invite, "200 OK", "ok")
 		bye := node.write(dialogue{method: "BYE", from: "bob@alpha.voice.example.net", to: alice, toTag: ";tag=x",
