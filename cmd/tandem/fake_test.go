@@ -95,6 +95,14 @@ func serve(t *testing.T) string {
 		},
 		Registrations: func(tandem.Principal, string) []tandem.Binding { return nil },
 		Calls:         func(tandem.Principal) []tandem.Call { return nil },
+		CallLog:       someCalls(),
+		Ladder: func(_ context.Context, _ tandem.Principal, id string) ([]tandem.Arrow, error) {
+			if id != callID(3) {
+				return nil, tandem.ErrNotFound
+			}
+			return []tandem.Arrow{{Time: began, From: "phone-a", To: "edge1", Text: "INVITE"}, {Time: began, From: "edge1", To: "phone-a", Text: "486 INVITE"}}, nil
+		},
+		Hangup: func(_ context.Context, _ tandem.Principal, id, reason string) error { return nil },
 		Permit: func(_ context.Context, _ tandem.Principal, device string, ttl time.Duration) (string, error) {
 			return "https://example.net/p/" + device + "/" + ttl.String(), nil
 		},

@@ -98,12 +98,15 @@ func (p *progress) end() {
 
 // describe draws one state. Sending and reading count octets, the rest counts documents.
 func describe(phase string, done, total int64, spent time.Duration) string {
-	words := map[string]string{"send": "sending", "read": "reading", "check": "checking", "write": "writing"}
+	words := map[string]string{"send": "sending", "read": "reading", "check": "checking", "write": "writing", "export": "exporting"}
 	amount := thousands(done)
 	if phase == "send" || phase == "read" {
 		amount = fmt.Sprintf("%.1f MB", float64(done)/1e6)
 	} else if spent > 0 {
-		amount += fmt.Sprintf(" of %s, %s/s", thousands(total), thousands(int64(float64(done)/spent.Seconds())))
+		if total > 0 {
+			amount += " of " + thousands(total)
+		}
+		amount += fmt.Sprintf(", %s/s", thousands(int64(float64(done)/spent.Seconds())))
 	}
 	if total <= 0 {
 		return fmt.Sprintf("%-8s %s", words[phase], amount)

@@ -58,7 +58,7 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newServe(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
-		newStatus(s), newDNS(s), newSIP(s), newCall(s), newAccount(s), newDevice(s), newStore(s),
+		newStatus(s), newDNS(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s), newStore(s),
 		newVersion(s), newOpenAPI(s),
 	)
 	return root

@@ -149,23 +149,6 @@ func (c *call) registrations() error {
 	return c.answer(found)
 }
 
-func (c *call) calls() error {
-	if c.server.deps.Calls == nil {
-		return c.absent("sip")
-	}
-	id, err := c.account()
-	if err != nil {
-		return err
-	}
-	found := slices.DeleteFunc(slices.Clone(c.server.deps.Calls(c.by)), func(x tandem.Call) bool {
-		return !c.by.MaySee(x.Account) || id != "" && x.Account != id
-	})
-	if found == nil {
-		found = []tandem.Call{}
-	}
-	return c.answer(found)
-}
-
 // edit changes the account in the path by change, again when someone else was faster.
 func (c *call) edit(change func(*tandem.Account)) (before, after *tandem.Account, rev tandem.Revision, err error) {
 	const attempts = 5

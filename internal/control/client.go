@@ -120,12 +120,6 @@ func (c *Client) Registrations(ctx context.Context, account string) ([]tandem.Bi
 	return out, c.ask(ctx, http.MethodGet, "/v1/registrations", ofAccount(account), nil, &out)
 }
 
-// Calls lists calls under way, of one account when it is not "".
-func (c *Client) Calls(ctx context.Context, account string) ([]tandem.Call, error) {
-	var out []tandem.Call
-	return out, c.ask(ctx, http.MethodGet, "/v1/calls", ofAccount(account), nil, &out)
-}
-
 func ofAccount(account string) url.Values {
 	if account == "" {
 		return nil

@@ -91,7 +91,14 @@ type Deps struct {
 	// Trace explains what DNS answers for a name to a client at from (invalid: this machine).
 	Trace         func(name string, from netip.Addr) ([]tandem.Step, error)
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
-	Calls         func(by tandem.Principal) []tandem.Call
+	// Calls returns the calls under way, and some that ended just now.
+	Calls func(by tandem.Principal) []tandem.Call
+	// CallLog is where calls are recorded. Without it only Calls are shown.
+	CallLog CallLog
+	// Ladder returns a call's messages, tandem.ErrNotFound when they are not remembered. Nil shows none.
+	Ladder func(ctx context.Context, by tandem.Principal, id string) ([]tandem.Arrow, error)
+	// Hangup ends a call; it returns when both sides were told.
+	Hangup func(ctx context.Context, by tandem.Principal, id, reason string) error
 	// Permit makes a secret URL from which a device can fetch its configuration once.
 	Permit func(ctx context.Context, by tandem.Principal, device string, ttl time.Duration) (url string, err error)
 	// Served returns once every part serves the revision.

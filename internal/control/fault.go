@@ -97,6 +97,8 @@ func asError(err error) *Error {
 		return refuse(http.StatusNotFound, "%v", err)
 	case errors.Is(err, tandem.ErrConflict):
 		return refuse(http.StatusPreconditionFailed, "%v", err)
+	case errors.Is(err, tandem.ErrTrimmed):
+		return refuse(http.StatusGone, "%v", err)
 	case errors.As(err, &field), errors.As(err, &fields):
 		return refuse(http.StatusUnprocessableEntity, "%v", err)
 	case errors.As(err, &tooLong):

@@ -77,6 +77,10 @@ func (d *describer) operation(op operation) map[string]any {
 }
 
 func answered(op operation, schema map[string]any) map[string]any {
+	if op.streams {
+		one := map[string]any{"schema": schema}
+		return map[string]any{"description": "Values as they come.", "content": map[string]any{"application/x-ndjson": one, "text/event-stream": one}}
+	}
 	content := jsonContent(schema)
 	if op.documents {
 		events := map[string]any{"$ref": "#/components/schemas/Event"}

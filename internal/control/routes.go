@@ -14,6 +14,7 @@ type operation struct {
 	summary          string
 	admin            bool // for administrators only
 	documents        bool // its body is documents, not one JSON value
+	streams          bool // its answer is many values, one after the other as they come
 	query            []parameter
 	takes            any // a value of the type that the body holds, nil for none
 	gives            any // a value of the type that is answered
@@ -43,6 +44,7 @@ func operations() []operation {
 		ops = append(ops, objectOperations(k)...)
 	}
 	ops = append(ops, documentOperations()...)
+	ops = append(ops, callOperations()...)
 	return append(ops, actOperations()...)
 }
 
@@ -122,9 +124,6 @@ func actOperations() []operation {
 		}, {
 			id: "listRegistrations", method: http.MethodGet, path: "/v1/registrations", query: account, gives: []tandem.Binding(nil),
 			summary: "Lists registered contacts.", handle: (*call).registrations,
-		}, {
-			id: "listCalls", method: http.MethodGet, path: "/v1/calls", query: account, gives: []tandem.Call(nil),
-			summary: "Lists calls under way.", handle: (*call).calls,
 		}, {
 			id: "repointAccount", method: http.MethodPost, path: "/v1/accounts/{id}/repoint", takes: Repoint{}, gives: Result{},
 			summary: "Points one forwarding name of an account at a cluster or at nodes.", handle: (*call).repoint,

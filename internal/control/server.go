@@ -29,6 +29,8 @@ type Server struct {
 	listener   *net.UnixListener
 	busy       chan struct{} // one token for each request under way
 	importing  chan struct{} // one token for each body of documents under way
+	streams    chan struct{} // one token for each stream of events
+	ending     chan struct{} // closed when Run begins to end
 	requests   [6]atomic.Uint64
 	objects    atomic.Uint64
 	panics     atomic.Uint64
@@ -56,6 +58,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{
 		cfg: cfg, deps: deps, log: log.With("part", "control"), schema: newSchema(),
 		busy: make(chan struct{}, cfg.MaxRequests), importing: make(chan struct{}, maxImports),
+		streams: make(chan struct{}, min(maxStreams, max(cfg.MaxRequests/2, 1))), ending: make(chan struct{}),
 	}
 	s.operations = operations()
 	openapi, err := OpenAPI()
@@ -137,9 +140,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("control: %w", err)
 	case <-ctx.Done():
 	}
-	ending, cancel := context.WithTimeout(requests, grace)
+	close(s.ending)
+	last, cancel := context.WithTimeout(requests, grace)
 	defer cancel()
-	if h.Shutdown(ending) != nil {
+	if h.Shutdown(last) != nil {
 		stop() // what still runs stops between two batches
 		_ = h.Close()
 	}

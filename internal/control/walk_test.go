@@ -55,7 +55,7 @@ func (d *door) ask(by tandem.Principal, method, path, body string) (int, string)
 // foreign holds, for each collection, an id that a1's people may not see.
 var foreign = map[string]string{
 	"zones": "voice.example.net", "clusters": "c1", "nodes": "n1", "edges": "e1", "groups": "g1",
-	"accounts": "b1", "peers": "p1", "users": "u2", "devices": "d2",
+	"calls": "2", "accounts": "b1", "peers": "p1", "users": "u2", "devices": "d2",
 }
 
 const foreignObjects = `
@@ -87,7 +87,7 @@ func TestTenantWalk(t *testing.T) {
 		}
 		walked++
 		collection := strings.Split(path, "/")[2]
-		body := map[string]string{"repoint": `{"key":"invite","cluster":"c1"}`, "move": `{"edges":["e1"]}`, "provisioning-url": `{}`}[path[strings.LastIndex(path, "/")+1:]]
+		body := map[string]string{"repoint": `{"key":"invite","cluster":"c1"}`, "move": `{"edges":["e1"]}`, "provisioning-url": `{}`, "hangup": `{}`}[path[strings.LastIndex(path, "/")+1:]]
 		real, missing := strings.Replace(path, "{id}", foreign[collection], 1), strings.Replace(path, "{id}", "no-such", 1)
 		code, text := d.ask(tenant, method, real, body)
 		codeMissing, textMissing := d.ask(tenant, method, missing, body)
@@ -103,8 +103,8 @@ func TestTenantWalk(t *testing.T) {
 			}
 		}
 	}
-	if walked != 9*2+3 {
-		t.Errorf("walked %d routes with an id, want %d", walked, 9*2+3)
+	if walked != 9*2+5 {
+		t.Errorf("walked %d routes with an id, want %d", walked, 9*2+5)
 	}
 	if d.m.commits != commits {
 		t.Errorf("something was written: %d commits", d.m.commits-commits)
