@@ -61,7 +61,7 @@ func (w *worker) stripFor(a *ask) func(wire.Header) bool {
 		case wire.NameAssertedIdentity:
 			return !trusted
 		}
-		return false
+		return !trusted && (strings.EqualFold(h.Raw, "Remote-Party-ID") || strings.EqualFold(h.Raw, "P-Preferred-Identity"))
 	}
 }
 

@@ -260,3 +260,18 @@ func TestSipgoAgrees(t *testing.T) {
 		t.Errorf("sipgo reads branch %q", got)
 	}
 }
+
+func TestParseAddressTag(t *testing.T) {
+	for text, want := range map[string]string{
+		"<sip:a@b>;tag=1": "1", "sip:a@b;tag=1": "1", "<sip:a@b;tag=2>;TAG=1;x=y": "1", "<sip:a@b>": "",
+	} {
+		if a, err := wire.ParseAddress(text); err != nil || a.Tag != want {
+			t.Errorf("%s: tag %q, %v, want %q", text, a.Tag, err, want)
+		}
+	}
+	for _, text := range []string{"<sip:a@b>;tag=1;tag=2", "<sip:a@b>;tag=1;Tag=1", "<sip:a@b>;tag="} {
+		if a, err := wire.ParseAddress(text); err == nil {
+			t.Errorf("%s: tag %q, want an error", text, a.Tag)
+		}
+	}
+}

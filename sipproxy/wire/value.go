@@ -172,9 +172,10 @@ func ParseAddress(s string) (Address, error) {
 			return a, err
 		}
 		if p.Is("tag") {
-			if a.Tag = p.Value; a.Tag == "" {
+			if p.Value == "" || a.Tag != "" { // two tags would be two dialogs, one for each reader
 				return a, errSyntax
 			}
+			a.Tag = p.Value
 		}
 	}
 	return a, nil
