@@ -105,6 +105,9 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	raise(serial, revision)
 	if z == nil {
 		if key, err := wireKey(id); err == nil {
+			if _, existed := w.zones.get([]byte(key)); existed {
+				w.countAbove(key, -1)
+			}
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
@@ -119,7 +122,23 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
 	w.zoneAt.set(number, built)
+	if _, existed := w.zones.get([]byte(built.apex)); !existed {
+		w.countAbove(built.apex, 1)
+	}
 	w.zones.put([]byte(built.apex), nil, entry{a: number})
+}
+
+// countAbove counts a zone more or less below every name above apex.
+func (w *writer) countAbove(apex string, by int) {
+	for key := apex; key != "\x00"; {
+		key = parent(key)
+		row, _ := w.above.get([]byte(key))
+		if row.a += uint32(by); row.a == 0 {
+			w.above.delete([]byte(key))
+		} else {
+			w.above.put([]byte(key), nil, row)
+		}
+	}
 }
 
 // serialFor returns the serial that all versions of a zone share.

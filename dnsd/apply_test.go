@@ -286,3 +286,26 @@ func TestAccountInAPlainZone(t *testing.T) {
 	s.wantRecords(t, "seven.plain.test", dns.TypeA, "NXDOMAIN")
 	s.wantRecords(t, "7.svc.test", dns.TypeA, "NXDOMAIN")
 }
+
+// TestNamesAboveZonesExist: a name exists as long as a zone of ours lies below it (RFC 8020), also
+// where the zone around it has no delegation.
+func TestNamesAboveZonesExist(t *testing.T) {
+	s := loadWorld(t, "voice")
+	plain := func(id string) *tandem.Zone {
+		return &tandem.Zone{Head: tandem.Head{ID: id}, Role: tandem.RolePlain}
+	}
+	const above = "far.voice.example.net"
+	s.wantRecords(t, above, dns.TypeA, "NXDOMAIN")
+	s.change(100, tandem.KindZone, "a."+above, plain("a."+above))
+	s.change(101, tandem.KindZone, "b.c."+above, plain("b.c."+above))
+	s.change(102, tandem.KindZone, "a."+above, plain("a."+above)) // changed, not one more
+	s.wantRecords(t, above, dns.TypeA, "NOERROR")
+	s.wantRecords(t, "c."+above, dns.TypeA, "NOERROR")
+	s.wantRecords(t, "d."+above, dns.TypeA, "NXDOMAIN")
+	s.change(103, tandem.KindZone, "a."+above, nil)
+	s.change(104, tandem.KindZone, "a."+above, nil) // not there any more
+	s.wantRecords(t, above, dns.TypeA, "NOERROR")
+	s.change(105, tandem.KindZone, "b.c."+above, nil)
+	s.wantRecords(t, above, dns.TypeA, "NXDOMAIN")
+	s.wantRecords(t, "c."+above, dns.TypeA, "NXDOMAIN")
+}

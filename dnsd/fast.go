@@ -127,9 +127,10 @@ func isNamed(p *profile, key []byte) bool {
 	return ok
 }
 
-// unknown denies a name that no account has, at labels above the apex, unless plain records may say more.
+// unknown denies a name that no account has, at labels above the apex, unless plain records or
+// another zone may say more.
 func (a *composer) unknown(at int) int {
-	if !a.z.closed || a.z.tree[string(a.q.from(at-1))] != nil {
+	if !a.z.closed || a.z.tree[string(a.q.from(at-1))] != nil || a.m.isAbove(a.q.from(0)) {
 		return 0
 	}
 	return a.deny(rcodeNXDomain, 0)

@@ -69,6 +69,9 @@ func (w *walk) step(name, key string) string {
 	for _, at := range suffixes(key, w.zone.apex) {
 		n := w.zone.tree[at]
 		if n == nil {
+			if w.m.isAbove([]byte(key)) {
+				return w.denial(dns.RcodeSuccess, 0)
+			}
 			return w.fromWildcard(name, closest)
 		}
 		closest = at

@@ -15,6 +15,7 @@ import (
 type model struct {
 	zones    *table // apex in wire form → a: zone number
 	zoneAt   directory[zone]
+	above    *table // names above apexes → a: how many zones lie below
 	inbound  *table // zone number and label → a: profile number, b: hash of the account's id, tag: label role
 	accounts *table // account id → a: profile number, b: group number; tail: the hashes of its labels
 	profiles directory[profile]
@@ -80,7 +81,7 @@ type target struct {
 
 func newModel() *model {
 	return &model{
-		zones: newTable(), inbound: newTable(), accounts: newTable(),
+		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
 		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}
 }
@@ -109,6 +110,13 @@ func (m *model) zoneOf(key string) *zone {
 			return nil
 		}
 	}
+}
+
+// isAbove reports whether a zone of ours lies below key, which exists for that (RFC 8020), though the
+// zone that key lies in holds nothing there.
+func (m *model) isAbove(key []byte) bool {
+	_, ok := m.above.get(key)
+	return ok
 }
 
 // labelKey returns the key of an inbound label, in buf when it fits.
