@@ -17,6 +17,7 @@ type hardZone struct {
 	types  map[string][]string // what stands at an owner, by its name in lower case
 	dnames []string
 	cuts   []string
+	child  string // end of the names in the child zone, if there is one
 }
 
 // newHardZone makes the zone number n of a seed. One in four is the child of the one before.
@@ -34,6 +35,7 @@ func newHardZone(seed uint64, n int) *hardZone {
 		z.line("sub."+z.apex(), "NS", "ns1.sub."+z.apex())
 		z.line("ns1.sub."+z.apex(), "A", "192.0.2.53")
 		z.cuts = append(z.cuts, "sub."+z.apex())
+		z.child = ".sub." + z.apex() // NSD takes what the parent hides there for the child's
 	}
 	for range 1 + z.rng.IntN(3) {
 		z.addRedirection()
@@ -65,7 +67,8 @@ func (z *hardZone) line(owner, kind, data string) bool {
 	have := z.types[key]
 	alone := kind == "CNAME" || slices.Contains(have, "CNAME")
 	single := kind == "DNAME" && (len(have) > 0 || z.holdsBelow(key)) || slices.Contains(have, "DNAME") && (kind == "DNAME" || kind == "NS")
-	if alone && len(have) > 0 || single || z.isRedirected(key) || nameSize(owner) > 255 {
+	hidden := z.child != "" && strings.HasSuffix(key, z.child)
+	if alone && len(have) > 0 || single || hidden || z.isRedirected(key) || nameSize(owner) > 255 {
 		return false
 	}
 	if !slices.Contains(have, kind) {
