@@ -16,14 +16,16 @@ import (
 	"tandem/internal/tandem"
 	"tandem/provision"
 	"tandem/sipproxy"
+	"tandem/store"
 )
 
-// Config is the configuration file. A section that is absent is a part that is not built; data, log
-// and tls belong to no part.
+// Config is the configuration file. A section that is absent is a part that is not built; data,
+// store, log and tls belong to no part.
 type Config struct {
-	Data string `yaml:"data"` // the data directory
-	Log  Log    `yaml:"log"`
-	TLS  TLS    `yaml:"tls"`
+	Data  string       `yaml:"data"` // the data directory
+	Store store.Config `yaml:"store"`
+	Log   Log          `yaml:"log"`
+	TLS   TLS          `yaml:"tls"`
 
 	Control   *control.Config   `yaml:"control"`
 	DNS       *dnsd.Config      `yaml:"dns"`
@@ -147,7 +149,7 @@ type section struct {
 
 func (c *Config) sections() []section {
 	return []section{
-		{"log", false, c.Log}, {"tls", false, c.TLS}, {"control", true, c.Control}, {"dns", true, c.DNS}, {"sip", true, c.SIP},
+		{"store", false, c.Store}, {"log", false, c.Log}, {"tls", false, c.TLS}, {"control", true, c.Control}, {"dns", true, c.DNS}, {"sip", true, c.SIP},
 		{"http", true, c.HTTP}, {"provision", true, c.Provision}, {"metrics", true, c.Metrics},
 	}
 }

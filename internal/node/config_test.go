@@ -56,6 +56,7 @@ func TestLoad(t *testing.T) {
 	path := filepath.Join(dir, "tandem.yaml")
 	text := `
 data: run/data
+store: {calls: 5000, callAge: 720h}
 log: {level: warn, format: json}
 tls: {certificates: [{certificate: /etc/a.pem, key: keys/a.key}]}
 control: {socket: run/tandem.sock}
@@ -80,14 +81,14 @@ metrics: {listen: 127.0.0.1:9153}
 	want := map[string]any{
 		"data": filepath.Join(dir, "run/data"), "socket": filepath.Join(dir, "run/tandem.sock"),
 		"certificate": "/etc/a.pem", "key": filepath.Join(dir, "keys/a.key"),
-		"level": slog.LevelWarn, "format": "json", "dns": []netip.AddrPort{local("127.0.0.1:5300"), local("[::1]:5300")},
+		"level": slog.LevelWarn, "calls": uint64(5000), "callAge": 720 * time.Hour, "format": "json", "dns": []netip.AddrPort{local("127.0.0.1:5300"), local("[::1]:5300")},
 		"idle": 3 * time.Second, "listener": "public", "udp": local("127.0.0.1:5060"), "body": int64(1000),
 		"provision": local("127.0.0.1:8445"), "host": "edge.test", "port": uint16(443), "expires": 10 * time.Minute,
 	}
 	got := map[string]any{
 		"data": cfg.Data, "socket": cfg.Control.Socket,
 		"certificate": cfg.TLS.Certificates[0].Certificate, "key": cfg.TLS.Certificates[0].Key,
-		"level": slog.Level(cfg.Log.Level), "format": cfg.Log.Format, "dns": cfg.DNS.Listen,
+		"level": slog.Level(cfg.Log.Level), "calls": cfg.Store.Calls, "callAge": cfg.Store.CallAge, "format": cfg.Log.Format, "dns": cfg.DNS.Listen,
 		"idle": cfg.DNS.TCPIdle, "listener": cfg.SIP.Listeners[0].Name, "udp": cfg.SIP.Listeners[0].UDP, "body": cfg.HTTP.MaxBody,
 		"provision": cfg.Provision.Listen, "host": cfg.Provision.Host, "port": cfg.Provision.Port, "expires": cfg.Provision.Expires,
 	}

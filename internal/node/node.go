@@ -53,7 +53,7 @@ func New(cfg *Config, log *slog.Logger) (*Node, error) {
 // Run opens the store, builds, binds, restores, serves until ctx ends, and closes. A node runs once.
 func (n *Node) Run(ctx context.Context) (err error) {
 	n.started = time.Now()
-	kept, err := store.Open(n.cfg.Data, n.log)
+	kept, err := n.cfg.Store.Open(n.cfg.Data, n.log)
 	if err != nil {
 		return err
 	}

@@ -255,7 +255,7 @@ func TestMetricsAreConsistent(t *testing.T) {
 	if code != 200 {
 		t.Fatalf("%d, want 200", code)
 	}
-	for _, room := range []string{"dnsd", "sipproxy", "httpproxy", "provision", "control", "node"} {
+	for _, room := range []string{"dnsd", "sipproxy", "httpproxy", "provision", "control", "node", "store"} {
 		if !strings.Contains(text, "\ntandem_"+room+"_") {
 			t.Errorf("no reading of %s", room)
 		}

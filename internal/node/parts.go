@@ -91,7 +91,7 @@ func (b *builder) buildDNS() (err error) {
 }
 
 func (b *builder) buildSIP() (err error) {
-	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store}, b.log)
+	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store}, b.log)
 	if err != nil {
 		return err
 	}
@@ -192,6 +192,7 @@ func (n *Node) metrics(emit func(tandem.Sample)) {
 			p.metrics(emit)
 		}
 	}
+	kept.Metrics(emit)
 	_, last := kept.Info()
 	served, _ := n.served.at()
 	emit(tandem.Sample{Name: "tandem_node_revision", Help: "Revision of the last change.", Gauge: true, Value: float64(last)})
@@ -219,7 +220,7 @@ func (b *builder) controlDeps() control.Deps {
 	deps := control.Deps{
 		Store: b.store, Reader: b.store, Seal: b.store,
 		CheckZone: dnsd.CheckRecords,
-		Served:    b.Served, Status: b.status,
+		Served:    b.Served, Status: b.status, CallLog: b.store,
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {
@@ -248,6 +249,7 @@ func (b *builder) verify(ctx context.Context) (control.Verified, error) {
 	if errors.Is(err, store.ErrCorrupt) && len(found.Faults) > 0 {
 		err = nil
 	}
-	values := found.Objects + found.Owned + found.Refs + found.Claims + found.Changes + found.Bindings
+	values := found.Objects + found.Owned + found.Refs + found.Claims + found.Changes + found.Bindings +
+		found.Calls + found.OpenCalls + found.OwnedCalls + found.CallEvents
 	return control.Verified{Values: int64(values), Problems: found.Faults}, err
 }
