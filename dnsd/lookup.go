@@ -50,7 +50,7 @@ func (m *model) lookup(z *zone, q question) *reply {
 			break
 		}
 		var err error
-		if key, err = wireKey(name); err != nil || m.zoneOf(key) != z {
+		if key, err = wireKey(name); err != nil || m.zoneFor(question{key: key, rrtype: q.rrtype}) != z {
 			break // the alias leads out of the zone: whoever asks goes on there
 		}
 	}
@@ -69,7 +69,7 @@ func (w *walk) step(name, key string) string {
 	for _, at := range suffixes(key, w.zone.apex) {
 		n := w.zone.tree[at]
 		if n == nil {
-			if w.m.isAbove([]byte(key)) {
+			if w.m.isAbove([]byte(key)) || w.m.zoneOf(key) != w.zone { // the latter for DS
 				return w.denial(dns.RcodeSuccess, 0)
 			}
 			return w.fromWildcard(name, closest)
