@@ -49,6 +49,7 @@ type flow struct {
 	remote   netip.AddrPort
 	out      chan outgoing
 	done     chan struct{} // closed with the flow
+	asked    atomic.Bool   // requests of ours went this way
 
 	mu   sync.Mutex
 	conn net.Conn // nil while it is being dialled
@@ -185,10 +186,13 @@ func (n *sockets) run(fl *flow) {
 	n.s.count.streams.Add(1)
 	n.serving.Go(func() { n.writeStream(fl, fl.conn) })
 	n.serving.Go(func() {
-		defer n.s.count.streams.Add(-1)
-		defer n.flows.remove(fl)
-		defer fl.close()
 		n.readStream(fl, fl.conn)
+		fl.close()
+		n.flows.remove(fl)
+		n.s.count.streams.Add(-1)
+		if fl.asked.Load() { // what was written last may never have been read
+			n.tell(hop{transport: tandem.TCP, listener: fl.listener, remote: fl.remote})
+		}
 	})
 }
 
@@ -221,6 +225,9 @@ func (n *sockets) queue(fl *flow, o outgoing) error {
 	}
 	select {
 	case fl.out <- o:
+		if o.tx != 0 {
+			fl.asked.Store(true)
+		}
 		n.flows.waiting.Add(int64(len(o.data)))
 		return nil
 	default:

@@ -76,11 +76,16 @@ func (n *sockets) drainErrors(c *net.UDPConn, listener uint8) {
 		}
 	})
 	for _, addr := range failed {
-		for _, w := range n.s.workers {
-			select {
-			case w.inbox <- event{kind: targetFailed, from: hop{transport: tandem.UDP, listener: listener, remote: addr}}:
-			default:
-			}
+		n.tell(hop{transport: tandem.UDP, listener: listener, remote: addr})
+	}
+}
+
+// tell tells the workers of a target that failed. One too busy to hear it finds out by time.
+func (n *sockets) tell(target hop) {
+	for _, w := range n.s.workers {
+		select {
+		case w.inbox <- event{kind: targetFailed, from: target}:
+		default:
 		}
 	}
 }

@@ -3,7 +3,6 @@ package sipproxy
 import (
 	"context"
 	"math/rand/v2"
-	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -26,7 +25,7 @@ type eventKind uint8
 const (
 	messageIn    eventKind = iota
 	sendFailed             // a stream could not carry the request of client transaction tx
-	targetFailed           // the network says that from.remote takes no datagrams
+	targetFailed           // the network says that from.remote takes no datagrams, or its connection ended
 	workDone               // what was done elsewhere is done; then goes on with it here
 )
 
@@ -39,9 +38,9 @@ type worker struct {
 	// waiting is how many octets of messages are in inbox.
 	waiting atomic.Int64
 
-	now      time.Time      // of the event in hand
-	panicked time.Time      // when a panic was last logged
-	failed   netip.AddrPort // target that the network last refused
+	now      time.Time // of the event in hand
+	panicked time.Time // when a panic was last logged
+	failed   hop       // target that the network last refused
 	failedAt time.Time
 	alarms   alarms
 	servers  map[string]*serverTx
@@ -137,14 +136,19 @@ func (w *worker) handle(ev event, now time.Time) {
 			}
 		}
 	case targetFailed:
-		if w.failed == ev.from.remote && now.Sub(w.failedAt) < 20*time.Millisecond {
-			return // a look through all transactions is not for every ICMP message
-		}
-		w.failed, w.failedAt = ev.from.remote, now
-		for _, tx := range w.clients {
-			if tx.to.transport == tandem.UDP && tx.to.remote == ev.from.remote && tx.state == calling {
-				tx.unreachable()
-			}
+		w.targetFailed(ev.from)
+	}
+}
+
+// targetFailed ends the transactions that wait for a first response from where nothing gets through.
+func (w *worker) targetFailed(at hop) {
+	if w.failed == at && w.now.Sub(w.failedAt) < 20*time.Millisecond {
+		return // a look through all transactions is not for every ICMP message
+	}
+	w.failed, w.failedAt = at, w.now
+	for _, tx := range w.clients {
+		if tx.to.transport == at.transport && tx.to.remote == at.remote && tx.state == calling {
+			tx.unreachable()
 		}
 	}
 }
@@ -248,6 +252,7 @@ func (w *worker) response(m *wire.Message) {
 		return
 	}
 	if m.CSeqMethod == "INVITE" && m.Status/100 == 2 {
+		w.calls.late(w, m)
 		w.stray(m, b.back)
 		return
 	}
