@@ -100,7 +100,7 @@ type dialogue struct {
 	method, uri   string
 	from, to      string // user@host
 	header        string // further lines
-	hops          int    // Max-Forwards; zero means 70
+	hops          int    // Max-Forwards; zero means 70, below zero 0
 	callID, toTag string
 	body          string
 }
@@ -108,7 +108,9 @@ type dialogue struct {
 // write composes a request with the next CSeq.
 func (h *handset) write(d dialogue) string {
 	h.cseq++
-	if d.hops == 0 {
+	if d.hops < 0 {
+		d.hops = 0
+	} else if d.hops == 0 {
 		d.hops = 70
 	}
 	if d.callID == "" {

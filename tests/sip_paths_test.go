@@ -115,7 +115,11 @@ func respond(request message, status, tag string) string {
 			b.WriteString(name + ": " + value + "\n")
 		}
 	}
-	b.WriteString("To: " + strings.Join(request.header("To"), "") + ";tag=" + tag + "\n")
+	to := strings.Join(request.header("To"), "")
+	if !strings.Contains(to, ";tag=") {
+		to += ";tag=" + tag
+	}
+	b.WriteString("To: " + to + "\n")
 	b.WriteString("Contact: <" + request.uri() + ">\nContent-Length: 0\n\n")
 	return b.String()
 }
