@@ -8,7 +8,10 @@
 //   - One call's messages keep their order. A worker owns every transaction of the Call-IDs that fall
 //     to it and is one goroutine; nothing in it has a lock, and no transaction has a goroutine, a
 //     channel or a timer of the runtime.
-//   - Only answers to requests of ours are taken: our Via's branch is sealed (branch.go).
+//   - Only answers to requests of ours are taken: our Via's branch is sealed (branch.go). A 200 to a
+//     call that rang when the process ended still finds its way.
+//   - Nobody who has proved nothing leaves a transaction behind, over whatever transport; a device is
+//     in From only what is its own.
 //   - A request goes only where the objects say: by (account, type), to a binding, to the trunk
 //     route, or, within a dialog, where the token in our Record-Route says (dialog.go). Nothing makes
 //     it an open relay, and an answer to a source that has proved nothing is never more than three
@@ -27,6 +30,7 @@
 //	route.go           account and type → forwarding names → targets; or bindings, or trunk
 //	dialog.go          or the token, for requests within a dialog
 //	register.go        or the registrar
+//	bind.go            its bindings are written, off the workers
 //	forward.go         Via, Record-Route, branches, best response, failover, CANCEL
 //	call.go            what people see of calls
 //
