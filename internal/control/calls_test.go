@@ -110,7 +110,12 @@ func (l *callLog) FollowCalls(ctx context.Context, by tandem.Principal, after ta
 }
 
 func callOf(n int, account string, state tandem.CallState) tandem.Call {
-	at := began.Add(time.Duration(n) * time.Second)
+	return callAt(began, n, account, state)
+}
+
+// callAt makes a call that began n seconds after base.
+func callAt(base time.Time, n int, account string, state tandem.CallState) tandem.Call {
+	at := base.Add(time.Duration(n) * time.Second)
 	c := tandem.Call{ID: tandem.FirstCallID(at), Account: account, From: fmt.Sprintf("%d@a", 100+n), To: "200@b", Type: "invite", Dialogs: []tandem.Dialog{{LocalTag: "secret-tag"}}}
 	for _, s := range tandem.CallStates() {
 		if s == state || s == tandem.CallTrying || state == tandem.CallEnded && s == tandem.CallAnswered {
@@ -120,8 +125,8 @@ func callOf(n int, account string, state tandem.CallState) tandem.Call {
 	return c
 }
 
-// listed asks for a list and returns the ids, as the numbers that callOf had, with their states.
-func (d *door) listed(by tandem.Principal, query string) (ids string, next string) {
+// listed asks for a list and returns the ids, as the numbers that callAt had, with their states.
+func (d *door) listed(base time.Time, by tandem.Principal, query string) (ids string, next string) {
 	d.t.Helper()
 	code, body := d.ask(by, "GET", "/v1/calls"+query, "")
 	var page tandem.CallPage
@@ -133,17 +138,18 @@ func (d *door) listed(by tandem.Principal, query string) (ids string, next strin
 	}
 	for _, c := range page.Items {
 		at, _ := tandem.CallTime(c.ID)
-		ids += fmt.Sprintf("%d%c ", int(at.Sub(began).Seconds()), c.State[0])
+		ids += fmt.Sprintf("%d%c ", int(at.Sub(base).Seconds()), c.State[0])
 	}
 	return ids, page.Next
 }
 
 func TestCallsLiveAndRecorded(t *testing.T) {
+	base := time.Now().UTC().Truncate(time.Second).Add(-time.Minute) // recent enough to be alive
 	log := newCallLog(
-		callOf(1, "a1", tandem.CallEnded), callOf(2, "b1", tandem.CallEnded), callOf(3, "a1", tandem.CallRinging),
-		callOf(4, "a1", tandem.CallEnded), callOf(5, "b1", tandem.CallTrying),
+		callAt(base, 1, "a1", tandem.CallEnded), callAt(base, 2, "b1", tandem.CallEnded), callAt(base, 3, "a1", tandem.CallRinging),
+		callAt(base, 4, "a1", tandem.CallEnded), callAt(base, 5, "b1", tandem.CallTrying),
 	)
-	live := []tandem.Call{callOf(3, "a1", tandem.CallAnswered), callOf(4, "a1", tandem.CallAnswered), callOf(6, "a1", tandem.CallRinging), callOf(0, "b1", tandem.CallHeld)}
+	live := []tandem.Call{callAt(base, 3, "a1", tandem.CallAnswered), callAt(base, 4, "a1", tandem.CallAnswered), callAt(base, 6, "a1", tandem.CallRinging), callAt(base, 0, "b1", tandem.CallHeld)}
 	d := newDoor(t, func(_ *control.Config, d *control.Deps) {
 		d.CallLog, d.Calls = log, func(tandem.Principal) []tandem.Call { return live }
 	})
@@ -158,20 +164,20 @@ func TestCallsLiveAndRecorded(t *testing.T) {
 		{"one's own", "", tenant, "6r 4e 3a 1e "},
 		{"a state that is over", "?state=ringing", admin, "6r "},
 		{"a state that the proxy knows otherwise than was recorded", "?state=answered", admin, "4a 3a "},
-		{"since", "?from=" + began.Add(4*time.Second).Format(time.RFC3339), admin, "6r 5t 4e "},
-		{"until", "?to=" + began.Add(2*time.Second).Format(time.RFC3339), admin, "1e 0h "},
+		{"since", "?from=" + base.Add(4*time.Second).Format(time.RFC3339), admin, "6r 5t 4e "},
+		{"until", "?to=" + base.Add(2*time.Second).Format(time.RFC3339), admin, "1e 0h "},
 		{"party", "?party=103", admin, "3a "},
 		{"nobody", "?party=10", admin, ""},
 		{"cause", "?cause=bye", admin, ""},
 	}
 	for _, c := range cases {
-		if got, _ := d.listed(c.by, c.query); got != c.want {
+		if got, _ := d.listed(base, c.by, c.query); got != c.want {
 			t.Errorf("%s: GET /v1/calls%s = %s, want %s", c.name, c.query, got, c.want)
 		}
 	}
 	all := ""
 	for after := ""; ; {
-		got, next := d.listed(admin, "?limit=2&after="+after)
+		got, next := d.listed(base, admin, "?limit=2&after="+after)
 		if all += got; next == "" {
 			break
 		}
@@ -179,6 +185,29 @@ func TestCallsLiveAndRecorded(t *testing.T) {
 	}
 	if all != "6r 5t 4e 3a 2e 1e 0h " {
 		t.Errorf("pages give %s, want each call once", all)
+	}
+}
+
+// TestOldPagesAskNoProxy pages through calls that are too old to be alive.
+func TestOldPagesAskNoProxy(t *testing.T) {
+	asked := 0
+	recent := tandem.Call{ID: tandem.NewCallID(time.Now()), Account: "a1", State: tandem.CallRinging, Started: time.Now()}
+	d := newDoor(t, func(_ *control.Config, d *control.Deps) {
+		d.CallLog = newCallLog(callOf(-9e6, "a1", tandem.CallEnded), callOf(-8e6, "a1", tandem.CallEnded), callOf(-7e6, "a1", tandem.CallEnded), recent)
+		d.Calls = func(tandem.Principal) []tandem.Call { asked++; return nil }
+	})
+	after := ""
+	for page, want := range []int{0, 0, 0, 1} {
+		asked = 0
+		if _, after = d.listed(began, admin, "?order=oldest&limit=1&after="+after); asked != want {
+			t.Errorf("page %d of the oldest asks the proxy %d times, want %d", page, asked, want)
+		}
+	}
+	for page, want := range []int{1, 1, 0, 0} {
+		asked = 0
+		if _, after = d.listed(began, admin, "?limit=1&after="+after); asked != want {
+			t.Errorf("page %d of the newest asks the proxy %d times, want %d", page, asked, want)
+		}
 	}
 }
 

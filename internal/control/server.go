@@ -267,5 +267,6 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 		})
 	}
 	emit(tandem.Sample{Name: "tandem_control_objects_total", Help: "Objects written through the management API.", Value: float64(s.objects.Load())})
+	emit(tandem.Sample{Name: "tandem_control_streams", Help: "Streams of events that are open.", Gauge: true, Value: float64(len(s.streams))})
 	emit(tandem.Sample{Name: "tandem_control_panics_total", Help: "Requests that ended in a panic.", Value: float64(s.panics.Load())})
 }

@@ -158,3 +158,23 @@ func TestCallValidate(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCallTime checks that what is taken for a call's id has its own time in it, and is the only
+// spelling of itself.
+func FuzzCallTime(f *testing.F) {
+	for _, id := range []string{tandem.NewCallID(callTime), tandem.FirstCallID(callTime), tandem.FirstCallID(time.Time{}), "", "7", strings.Repeat("v", 20), strings.Repeat("0", 19) + "\n"} {
+		f.Add(id)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		at, err := tandem.CallTime(id)
+		if err != nil {
+			return
+		}
+		if first := tandem.FirstCallID(at); len(id) != 20 || first > id || first[:10] != id[:10] {
+			t.Errorf("CallTime(%q) = %v, of which the first id is %q", id, at, first)
+		}
+		if next := tandem.FirstCallID(at.Add(time.Microsecond)); next <= id && at.Year() < 4000 {
+			t.Errorf("id %q of %v comes after the first of the next microsecond, %q", id, at, next)
+		}
+	})
+}
