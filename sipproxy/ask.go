@@ -44,6 +44,7 @@ func (w *worker) fresh(a *ask) {
 	}
 	p, r := w.decide(a)
 	if r != nil {
+		w.refused(a, r)
 		w.refuse(a, r)
 		return
 	}

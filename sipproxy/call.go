@@ -2,8 +2,6 @@ package sipproxy
 
 import (
 	"cmp"
-	"crypto/rand"
-	"encoding/hex"
 	"slices"
 	"strconv"
 	"sync"
@@ -47,7 +45,8 @@ func newCallTable(limit int) callTable {
 
 // begin notes a call whose INVITE was accepted for processing; nil when it is known already, or
 // when the table is full: then it goes unseen, but it goes.
-func (t *callTable) begin(w *worker, m *wire.Message, p *plan) *call {
+func (t *callTable) begin(w *worker, a *ask, p *plan) *call {
+	m := a.m
 	c := &call{key: callKey{m.CallID, m.From.Tag}, of: w}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,15 +57,20 @@ func (t *callTable) begin(w *worker, m *wire.Message, p *plan) *call {
 		w.count.callsUnseen.Add(1)
 		return nil
 	}
-	var id [8]byte
-	rand.Read(id[:])
 	c.seen = tandem.Call{
-		ID: hex.EncodeToString(id[:]), CallID: m.CallID, Account: p.account, Type: p.typ,
-		From: party(m.From.URI), To: party(m.To.URI), State: tandem.CallTrying, Started: w.now,
+		ID: tandem.NewCallID(w.now), CallID: m.CallID, Account: p.account, Type: p.typ, Route: p.route,
+		From: party(m.From.URI), To: party(m.To.URI),
+		// What a restart needs to know the call again by its next request.
+		Dialogs: []tandem.Dialog{{CallID: m.CallID, Local: m.To.URI, Remote: m.From.URI, RemoteTag: m.From.Tag}},
 	}
+	if a.device != nil {
+		c.seen.Device, c.seen.User = a.device.ID, a.device.User
+	}
+	c.seen.Enter(tandem.CallTrying, w.now)
 	t.live[c.key] = c
 	t.total++
 	w.alarms.set(&c.old, c, limitAlarm, w.now.Add(longest))
+	w.recorder.note(c.seen)
 	return c
 }
 
@@ -82,49 +86,70 @@ func party(uri string) string {
 	return u.User + "@" + u.Host
 }
 
+// change makes fn's change to a call that has not ended, and has it recorded.
 func (c *call) change(fn func(*tandem.Call)) {
 	if c == nil {
 		return
 	}
 	c.of.calls.mu.Lock()
 	defer c.of.calls.mu.Unlock()
-	if c.seen.State != tandem.CallEnded {
-		fn(&c.seen)
+	if c.seen.State == tandem.CallEnded {
+		return
+	}
+	before := c.seen.State
+	fn(&c.seen)
+	if c.seen.State != before {
+		c.of.recorder.note(c.seen)
 	}
 }
 
-func (c *call) ringing(_ *worker, node string) {
+// since is how long ago the call began, in milliseconds.
+func (c *call) since(w *worker) uint32 { return uint32(w.now.Sub(c.seen.Started).Milliseconds()) }
+
+func (c *call) ringing(w *worker, node string) {
 	c.change(func(s *tandem.Call) {
 		if s.State == tandem.CallTrying {
-			s.State, s.Node = tandem.CallRinging, node
+			s.Enter(tandem.CallRinging, w.now)
+			s.Node, s.Quality.Ringing = node, c.since(w)
 		}
 	})
 }
 
 func (c *call) answered(w *worker, node string) {
 	c.change(func(s *tandem.Call) {
-		if s.State != tandem.CallAnswered {
-			s.State, s.Node, s.Answered = tandem.CallAnswered, node, w.now
+		if !s.WasAnswered() {
+			s.Enter(tandem.CallAnswered, w.now)
+			s.Node, s.Quality.Answer, s.Status = node, c.since(w), 200
+			s.Expires = w.now.Add(longest).UTC()
+			w.alarms.set(&c.old, c, limitAlarm, w.now.Add(longest))
 		}
 	})
 }
 
 // failed ends a call that was never answered.
 func (c *call) failed(w *worker, status int) {
-	cause := strconv.Itoa(status)
-	if status == 487 {
-		cause = "cancel"
+	cause, by := strconv.Itoa(status), tandem.EndedByCallee
+	switch status {
+	case 487:
+		cause, by = "cancel", tandem.EndedByCaller
+	case 408, 503:
+		by = tandem.EndedByAppliance
 	}
-	c.end(w, cause)
+	c.end(w, cause, by, status)
 }
 
-func (c *call) end(w *worker, cause string) {
+// end ends the call; status is the final one of its INVITE, zero when that is known already.
+func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 	if c == nil || c.seen.State == tandem.CallEnded {
 		return
 	}
 	w.alarms.stop(&c.old)
 	c.change(func(s *tandem.Call) {
-		s.State, s.Ended, s.Cause = tandem.CallEnded, w.now, cause
+		s.Enter(tandem.CallEnded, w.now)
+		s.Cause, s.EndedBy = cause, by
+		if status != 0 {
+			s.Status = uint16(status)
+		}
 		w.calls.remember(*s)
 		delete(w.calls.live, c.key)
 	})
@@ -142,16 +167,24 @@ func (t *callTable) remember(c tandem.Call) {
 
 // bye ends the call that a BYE belongs to, whichever side sent it.
 func (t *callTable) bye(w *worker, m *wire.Message) {
-	for _, tag := range [...]string{m.From.Tag, m.To.Tag} {
-		if c := t.live[callKey{m.CallID, tag}]; c != nil {
-			c.end(w, "bye")
-			return
+	if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
+		c.end(w, "bye", tandem.EndedByCaller, 0)
+	} else if c := t.live[callKey{m.CallID, m.To.Tag}]; c != nil {
+		c.end(w, "bye", tandem.EndedByCallee, 0)
+	}
+}
+
+// late notes that a call was answered whose transaction ended with the process before this one.
+func (t *callTable) late(w *worker, m *wire.Message) {
+	if m.CSeqMethod == "INVITE" && m.Status/100 == 2 {
+		if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
+			c.answered(w, c.seen.Node)
 		}
 	}
 }
 
 // wake ends a call that nobody ended.
-func (c *call) wake(alarmKind) { c.end(c.of, "timeout") }
+func (c *call) wake(alarmKind) { c.end(c.of, "timeout", tandem.EndedByReaper, 0) }
 
 // Calls returns the calls that by may see: those that live, and the last that ended, newest first.
 func (s *Server) Calls(by tandem.Principal) []tandem.Call {

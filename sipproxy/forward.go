@@ -16,6 +16,7 @@ type plan struct {
 	legs    []legPlan // parallel branches
 	account string    // id of the account that the call belongs to
 	typ     string    // request type, or core
+	route   string    // forwarding name of the first target, "" for bindings
 	// record: the request may begin a dialog, so that its way is recorded. caller is how the
 	// callee's requests reach the side that it came from.
 	record bool
@@ -96,7 +97,7 @@ func (w *worker) forward(a *ask, p *plan) {
 	if a.m.Method == "INVITE" {
 		tx.respond(a.m.Response(100, "Trying", ""))
 		if a.m.To.Tag == "" {
-			f.call = w.calls.begin(w, a.m, p)
+			f.call = w.calls.begin(w, a, p)
 		}
 	}
 	f.legs = make([]*leg, len(p.legs))

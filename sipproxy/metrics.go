@@ -10,7 +10,7 @@ import (
 type counters struct {
 	requests, responses, malformed, forged, strays, retransmissions atomic.Uint64
 	sent, sendErrors, answered, amplifying, timeouts, failovers     atomic.Uint64
-	queueFull, tableFull, callsUnseen, panics                       atomic.Uint64
+	queueFull, tableFull, callsUnseen, callsUnrecorded, panics      atomic.Uint64
 	authenticated, challenges, wrongCredentials, unknownDomain      atomic.Uint64
 	registrations, persistErrors, emergency, noTarget, badTokens    atomic.Uint64
 	connections, refusedConnections, acceptErrors, brokenStreams    atomic.Uint64
@@ -42,6 +42,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 		{"queue_full", "Messages dropped because a worker's queue was full.", &c.queueFull},
 		{"transactions_full", "Requests refused because the transaction table was full.", &c.tableFull},
 		{"calls_unseen", "Calls not listed because the call table was full.", &c.callsUnseen},
+		{"call_records_lost", "Call records not written, because too many waited or the store refused.", &c.callsUnrecorded},
 		{"panics", "Faults recovered from.", &c.panics},
 		{"authenticated", "Requests with right credentials.", &c.authenticated},
 		{"challenges", "Requests challenged.", &c.challenges},

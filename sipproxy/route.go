@@ -22,7 +22,7 @@ const (
 // byType sends a request to the feature servers that the account's server database names for its type
 // (spec D5).
 func (w *worker) byType(a *ask, acct *directory.Account, t tandem.RequestType, uri string) (*plan, *refusal) {
-	targets := w.targets(acct, t, a.m.Size)
+	targets, route := w.targets(acct, t, a.m.Size)
 	if len(targets) == 0 {
 		w.count.noTarget.Add(1)
 		return nil, refuse(503, "Service Unavailable: no server for "+string(t), wire.Field(wire.NameRetryAfter, "5"))
@@ -35,6 +35,7 @@ func (w *worker) byType(a *ask, acct *directory.Account, t tandem.RequestType, u
 		legs:    []legPlan{{uri: uri, targets: targets}},
 		account: owner.ID,
 		typ:     string(t),
+		route:   route,
 		record:  recorded(a.m.Method),
 		caller:  w.callerSide(a),
 		strip:   w.stripFor(a),
@@ -66,9 +67,8 @@ func (w *worker) stripFor(a *ask) func(wire.Header) bool {
 }
 
 // targets resolves an account's forwarding names for a type, in order, to the places to try: the
-// same answer that DNS gives.
-func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int) []target {
-	var out []target
+// same answer that DNS gives. route is the name that the first of them came from.
+func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int) (out []target, route string) {
 	for _, name := range acct.Route(t, w.dir.ServiceZone(acct.Zone)) {
 		found, err := w.deps.Resolver.Targets(name)
 		if err != nil {
@@ -78,11 +78,11 @@ func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int
 		for _, f := range order(w.rand, found, size) {
 			h, ok := w.hopTo(f.Transport, f.Addr)
 			if ok && len(out) < maxTargets {
-				out = append(out, target{hop: h, node: f.Node})
+				out, route = append(out, target{hop: h, node: f.Node}), cmp.Or(route, name)
 			}
 		}
 	}
-	return out
+	return out, route
 }
 
 // order puts targets into the order to try them: by priority, within one by weighted lot (RFC 2782),

@@ -45,6 +45,7 @@ type Deps struct {
 	Bindings Bindings
 	Seal     Sealer
 	Store    Store
+	Calls    CallLog // nil: calls are only in memory
 }
 
 // Server is the SIP proxy and registrar. Build it with New.
@@ -65,6 +66,8 @@ type Server struct {
 	// submit hands a registration to who writes it: queueBinding.
 	submit  func(bindJob) bool
 	writing [writers]chan bindJob
+	// recorder writes the calls' records.
+	recorder *recorder
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring
@@ -92,6 +95,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	}
 	s.branches = newBranchKey(s.tokens)
 	s.submit = s.queueBinding
+	s.recorder = newRecorder(s)
 	for i := range s.writing {
 		s.writing[i] = make(chan bindJob, writerQueue)
 	}
@@ -114,7 +118,7 @@ func (s *Server) Listen() error { return s.sockets.listen() }
 // it does not have, or before Listen.
 func (s *Server) Addrs(listener string) (udp, tcp netip.AddrPort) { return s.sockets.addrs(listener) }
 
-// Run serves until ctx ends: it loads the stored bindings, then takes messages. It returns once all
+// Run serves until ctx ends: it loads the stored bindings and open calls, then takes messages. It returns once all
 // that it started has ended.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.sockets.close()
@@ -125,9 +129,13 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load registrations: %w", err)
 	}
-	var running sync.WaitGroup
+	if err := s.takeUp(ctx); err != nil {
+		return fmt.Errorf("take up calls: %w", err)
+	}
+	var running, recording sync.WaitGroup
 	working, stop := context.WithCancel(context.Background())
 	defer stop()
+	recording.Go(s.recorder.run)
 	for _, w := range s.workers {
 		running.Go(func() { w.run(working) })
 	}
@@ -140,6 +148,8 @@ func (s *Server) Run(ctx context.Context) error {
 	writing.Wait()
 	stop()
 	running.Wait()
+	close(s.recorder.waiting) // whoever notes has ended
+	recording.Wait()
 	return nil
 }
 

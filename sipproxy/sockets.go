@@ -152,6 +152,11 @@ func (n *sockets) workerFor(data []byte) *worker {
 	return ws[maphash.Bytes(n.seed, wire.CallID(data))%uint64(len(ws))]
 }
 
+// workerOf is workerFor a Call-ID.
+func (s *Server) workerOf(callID string) *worker {
+	return s.workers[maphash.String(s.sockets.seed, callID)%uint64(len(s.workers))]
+}
+
 // send implements network.
 func (n *sockets) send(to hop, b []byte, worker int, tx uint64) error {
 	if int(to.listener) >= len(n.udp) {
