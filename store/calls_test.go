@@ -419,3 +419,15 @@ func TestStoreFromBeforeCalls(t *testing.T) {
 		t.Errorf("%d calls, want 1", r.Calls)
 	}
 }
+
+func TestCallReadings(t *testing.T) {
+	s := openMemory(t)
+	mustRecord(t, s, callOf(1, "1001"), ended(callOf(2, "1001")))
+	mustRecord(t, s, callOf(2, "1001")) // late
+	got := make(map[string]float64)
+	s.Metrics(func(x tandem.Sample) { got[strings.TrimPrefix(x.Name, "tandem_store_calls")] = x.Value })
+	want := map[string]float64{"": 2, "_open": 1, "_recorded_total": 2, "_trimmed_total": 0, "_late_total": 1, "_dialogless_total": 0}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

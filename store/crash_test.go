@@ -134,6 +134,7 @@ func TestFailingDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, s, 10)
+	mustRecord(t, s, callOf(1, "1001"))
 	_, before := s.Info()
 	failing.Store(true)
 	for range 3 {
@@ -143,9 +144,18 @@ func TestFailingDisk(t *testing.T) {
 		if err := s.PutBindings(context.Background(), []tandem.Binding{binding(1)}); !errors.Is(err, ErrFailed) {
 			t.Errorf("PutBindings on a failing disk = %v, want ErrFailed", err)
 		}
+		if err := s.RecordCalls(context.Background(), []tandem.Call{callOf(2, "1001")}); !errors.Is(err, ErrFailed) {
+			t.Errorf("RecordCalls on a failing disk = %v, want ErrFailed", err)
+		}
 	}
 	if _, err := s.Account(context.Background(), admin, "a1"); err != nil {
 		t.Errorf("reading on a failing disk: %v", err)
+	}
+	if _, err := s.Call(context.Background(), admin, callID(1)); err != nil {
+		t.Errorf("reading a call on a failing disk: %v", err)
+	}
+	if _, last := s.CallEvents(); last != 1 {
+		t.Errorf("the last call event is %d on a failing disk, want 1", last)
 	}
 	if _, last := s.Info(); last != before {
 		t.Errorf("the last revision went from %d to %d on a failing disk", before, last)
