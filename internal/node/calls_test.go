@@ -15,8 +15,9 @@ func TestCallsAtTheDoor(t *testing.T) {
 	cfg := configure(t, dir, whole+"store: {callEvents: 2}\n")
 	a := start(t, cfg)
 	c := tandem.Call{ID: tandem.NewCallID(time.Now()), From: "a@x", To: "b@x", Type: "invite"}
-	for _, state := range []tandem.CallState{tandem.CallTrying, tandem.CallRinging, tandem.CallAnswered, tandem.CallEnded} {
-		c.Enter(state, time.Now())
+	c.Enter(tandem.CallTrying, time.Now())
+	c.Enter(tandem.CallEnded, time.Now()) // the proxy of this node takes up what is open
+	for range 4 {
 		if err := a.store.RecordCalls(t.Context(), []tandem.Call{c}); err != nil {
 			t.Fatal(err)
 		}
