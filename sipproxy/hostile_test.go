@@ -1,8 +1,10 @@
 package sipproxy
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -305,6 +307,39 @@ func TestTricklingSender(t *testing.T) {
 	}
 	if d := time.Since(start); d > time.Second {
 		t.Errorf("a message could take %v", d)
+	}
+}
+
+// An answer whose connection is gone goes over another one, to where the Via wants it.
+func TestAnswerOverAnotherConnection(t *testing.T) {
+	l := startLive(t, nil)
+	node := l.endpoint("127.0.0.11")
+	l.invitesTo(targetAt("n1", node.hop(), 0))
+	home, err := net.Listen("tcp", "127.0.0.21:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	c := dialFrom(t, "127.0.0.21", l.tcp)
+	src := hop{transport: tandem.TCP, remote: netip.MustParseAddrPort(home.Addr().String())}
+	call := msg{uri: "sip:030100@127.0.0.1", from: "sip:+33123@pstn.example.org", callID: "moved"}
+	io.WriteString(c, call.text(src))
+	invite := node.hear("INVITE")
+	c.Close()
+	for deadline := time.Now().Add(5 * time.Second); l.count.streams.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection does not end")
+		}
+	}
+	node.tell(l.udp, string(invite.Response(200, "OK", "tt").Append(nil)))
+	home.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
+	again, err := home.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if m := readMessage(t, bufio.NewReader(again)); m.Status != 200 {
+		t.Errorf("over the new connection: %s", m.Append(nil))
 	}
 }
 

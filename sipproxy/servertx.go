@@ -93,11 +93,11 @@ func (tx *serverTx) respond(m *wire.Message) {
 	w := tx.w
 	if tx.state >= accepted {
 		if invite && m.Status/100 == 2 { // RFC 3261 section 16.7 step 5
-			w.write(m, tx.back, 0)
+			tx.send(m)
 		}
 		return
 	}
-	w.write(m, tx.back, 0)
+	tx.send(m)
 	udp := tx.back.transport == tandem.UDP
 	switch {
 	case m.Status < 200:
@@ -121,6 +121,20 @@ func (tx *serverTx) respond(m *wire.Message) {
 	default:
 		tx.end()
 	}
+}
+
+// send sends a response back. When the connection that asked is gone, it goes over another one to
+// where the Via wants it (RFC 3261 section 18.2.2), on the host that asked.
+func (tx *serverTx) send(m *wire.Message) {
+	err := tx.w.write(m, tx.back, 0)
+	if err == nil || tx.back.transport != tandem.TCP {
+		return
+	}
+	port := tx.req.Via.Port
+	if port == 0 {
+		port = 5060
+	}
+	tx.w.write(m, hop{transport: tandem.TCP, listener: tx.back.listener, remote: netipAddrPort(tx.back.remote.Addr(), port)}, 0)
 }
 
 // keep remembers the octets just written, to repeat them.
