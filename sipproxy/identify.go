@@ -86,7 +86,7 @@ func (w *worker) authenticate(a *ask) *refusal {
 	case digest.NoCredentials, digest.Stale:
 		return w.challenge(a.account, status, challenge, outcome == digest.Stale)
 	case digest.BadRequest:
-		return refuse(400, "Bad Request: malformed credentials")
+		return refuse(400, "Bad Request: credentials malformed, or for another URI")
 	}
 	w.count.wrongCredentials.Add(1)
 	if cred.Username != cred.User() {

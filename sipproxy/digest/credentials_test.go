@@ -127,6 +127,17 @@ func TestSameURI(t *testing.T) {
 	}
 }
 
+func TestNamesServer(t *testing.T) {
+	for uri, want := range map[string]bool{
+		"sip:127.0.0.1:5060": true, "SIP:abc.voice.example.net": true, "sips:[2001:db8::1];transport=tls": true,
+		"sip:bob@127.0.0.1:5060": false, "sip:@127.0.0.1": false, "tel:+1": false, "sip:": false, "127.0.0.1": false, "": false,
+	} {
+		if got := namesServer(uri); got != want {
+			t.Errorf("namesServer(%q) = %v, want %v", uri, got, want)
+		}
+	}
+}
+
 // FuzzParse holds that what parses prints and parses again to the same.
 func FuzzParse(f *testing.F) {
 	f.Add((&phone{user: "alice", password: "x"}).answer("n", tandem.SHA256, "REGISTER", "sip:x"))

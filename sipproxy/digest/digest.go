@@ -123,7 +123,7 @@ type Request struct {
 // Verify checks credentials that Find returned for r's realm. A retransmission must not come here:
 // its transaction answers it.
 func (v *Verifier) Verify(now time.Time, c *Credentials, r *Request) Outcome {
-	if !sameURI(c.URI, r.URI) || c.QOP == "" && (!r.NoQOP || c.Algorithm != tandem.MD5) {
+	if !sameURI(c.URI, r.URI) && !namesServer(c.URI) || c.QOP == "" && (!r.NoQOP || c.Algorithm != tandem.MD5) {
 		return BadRequest
 	}
 	size := hexLen(c.Algorithm)

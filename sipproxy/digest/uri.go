@@ -16,6 +16,15 @@ func sameURI(a, b string) bool {
 	return okX && okY && x.secure == y.secure && x.user == y.user && x.port == y.port && strings.EqualFold(x.host, y.host)
 }
 
+// namesServer reports whether a digest-uri is that of a server: sip or sips, with a host and no user
+// part. Some clients, sipp among them, always put the address there that they send to. It is
+// accepted for any request: realm and nonce say already that the credentials are meant for us, and the
+// nonce count that they serve one request.
+func namesServer(uri string) bool {
+	a, ok := cutURI(uri)
+	return ok && a.user == "" && !strings.Contains(uri, "@")
+}
+
 type address struct {
 	secure           bool
 	user, host, port string
