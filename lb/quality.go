@@ -1,8 +1,286 @@
 package lb
 
+import (
+	"math"
+	"slices"
+	"time"
+)
+
 // Score is quality on the scale of the R factor (ITU-T G.107): 93 is the best that telephone speech
 // reaches, 80 satisfies, below 60 nearly everybody complains. Negative is Unknown.
 type Score float64
 
 // Unknown is the score of what has not been measured.
 const Unknown Score = -1
+
+// bestScore is what nothing ails.
+const bestScore = 93.2
+
+// Part names one way in which quality is measured.
+type Part string
+
+// The parts of quality. A node's score is that of its worst known part.
+const (
+	PartProbe Part = "probe"  // round trip and loss of OPTIONS
+	PartSetUp Part = "set-up" // time to the first answer of an INVITE, share of 5xx and time-outs
+	PartLoad  Part = "load"   // what the node says of itself
+	PartVoice Part = "voice"  // what phones report (RFC 6035)
+)
+
+// State is how a node or cluster is found to be.
+type State string
+
+// The states. New calls go to what is good or unknown; unknown reaches no group's minimum quality
+// unless the policy says so.
+const (
+	StateUnknown  State = "unknown"
+	StateGood     State = "good"
+	StateDegraded State = "degraded"
+	StateDown     State = "down"
+)
+
+// Quality is the policy of how measurements become a state. Zero values mean the default beside them.
+type Quality struct {
+	Required   []Part        `yaml:"required"`   // parts without which a node is unknown; none
+	Low        Score         `yaml:"low"`        // below it a node degrades; 60
+	High       Score         `yaml:"high"`       // from it on a node recovers; 70
+	CloseAfter time.Duration `yaml:"closeAfter"` // time in all below Low before it closes; 1.5s
+	OpenAfter  time.Duration `yaml:"openAfter"`  // time in all from High on before it opens; 2s
+	Timeouts   int           `yaml:"timeouts"`   // time-outs of traffic in a row that mean down; 5
+}
+
+// Smoothing, by time, and age at which a part counts as unknown.
+const (
+	probeTau, probeStale = 2 * time.Second, 5 * time.Second
+	setUpTau, setUpStale = 3 * time.Second, 4 * time.Second // stale after back-off: see watch.trial
+	loadTau, loadStale   = 3 * time.Second, 15 * time.Second
+	voiceTau, voiceStale = 2 * time.Minute, 10 * time.Minute
+)
+
+// warmUp is how many samples a part needs before it is known, and burst how many probes in a row,
+// after a first miss, must be missed too for a node to be down.
+const (
+	warmUp = 3
+	burst  = 3
+)
+
+// mean is an average that forgets: a sample's weight grows with the time since the one before it.
+type mean struct {
+	value float64
+	n     int
+	at    time.Time
+}
+
+// add takes a sample. Its weight is at least that in a plain average of the first ten, and otherwise
+// not over a tenth when the last was long ago: a rare failure is no trend.
+func (m *mean) add(now time.Time, v float64, tau time.Duration) {
+	weight := min(-math.Expm1(-float64(now.Sub(m.at))/float64(tau)), 0.1)
+	m.n++
+	if m.n <= 10 {
+		weight = max(weight, 1/float64(m.n))
+	}
+	m.value += weight * (v - m.value)
+	m.at = now
+}
+
+func (m *mean) known(now time.Time, stale time.Duration) bool {
+	return m.n >= warmUp && now.Sub(m.at) <= stale
+}
+
+// watch keeps what was measured of one node. Its owner serialises calls.
+type watch struct {
+	policy Quality
+	state  State
+	why    string // of a state that takes no calls
+	score  Score
+
+	trip, loss, answer, failed, load, voice mean
+
+	missed   int           // probes in a row
+	timeouts int           // of traffic, in a row
+	answered int           // probes since it went down
+	under    time.Duration // below Low while good, from High on while not
+	seen     time.Time     // last look
+	since    time.Time     // of the state
+	opened   time.Time     // last time it became good again
+	trial    int           // how often it closed soon after that: back-off doubles
+}
+
+func newWatch(policy Quality) *watch {
+	return &watch{policy: policy, state: StateUnknown, score: Unknown}
+}
+
+// probed takes the outcome of one OPTIONS. It reports whether a burst of probes is due, that is after
+// the first miss.
+func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
+	if !ok {
+		w.missed++
+		w.answered = 0
+		w.loss.add(now, 1, probeTau)
+		if w.missed > burst {
+			w.fall(now, "probes are not answered")
+		}
+		return w.missed == 1 && w.state != StateDown
+	}
+	if w.state == StateDown && w.answered == 0 {
+		w.trip, w.loss = mean{}, mean{} // of its life before
+	}
+	w.missed = 0
+	w.answered++
+	w.loss.add(now, 0, probeTau)
+	w.trip.add(now, trip.Seconds(), probeTau)
+	return false
+}
+
+// setUp takes the outcome of one INVITE: the time to its first answer, and whether it failed (5xx)
+// or timed out.
+func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) {
+	sample := 0.0
+	if failed || timedOut {
+		sample = 1
+	}
+	w.failed.add(now, sample, setUpTau)
+	w.answer.add(now, took.Seconds(), setUpTau)
+	if !timedOut {
+		w.timeouts = 0
+		return
+	}
+	if w.timeouts++; w.timeouts >= w.policy.Timeouts {
+		w.fall(now, "calls time out")
+	}
+}
+
+// fall takes the node down at once.
+func (w *watch) fall(now time.Time, why string) {
+	if w.state != StateDown {
+		w.turn(now, StateDown, why)
+		w.answered = 0
+		w.failed, w.answer = mean{}, mean{}
+	}
+}
+
+func (w *watch) turn(now time.Time, state State, why string) {
+	if w.state == StateGood && now.Sub(w.opened) < time.Minute && !w.opened.IsZero() {
+		w.trial = min(w.trial+1, 4)
+	} else if w.state == StateGood {
+		w.trial = 0
+	}
+	if state == StateGood && (w.state == StateDown || w.state == StateDegraded) {
+		w.opened = now
+	}
+	w.state, w.why, w.since, w.under = state, why, now, 0
+	w.timeouts = 0
+}
+
+// backOff doubles d each time that the node closed within a minute of opening, to sixteenfold.
+func (w *watch) backOff(d time.Duration) time.Duration { return d << w.trial }
+
+// parts returns the known parts' scores.
+func (w *watch) parts(now time.Time) map[Part]Score {
+	parts := make(map[Part]Score, 4)
+	if w.loss.known(now, probeStale) && w.trip.n > 0 {
+		parts[PartProbe] = speech(w.trip.value/2, w.loss.value)
+	}
+	if w.failed.known(now, w.backOff(setUpStale)) {
+		parts[PartSetUp] = max(speech(0, w.failed.value)-Score(20*max(w.answer.value-1, 0)), 0)
+	}
+	if w.load.n > 0 && now.Sub(w.load.at) <= loadStale {
+		parts[PartLoad] = Score(min(max(bestScore-215*max(w.load.value-0.8, 0), 0), bestScore))
+	}
+	if w.voice.known(now, voiceStale) {
+		parts[PartVoice] = rating(w.voice.value)
+	}
+	return parts
+}
+
+// look brings score and state up to now; it reports whether the state changed.
+func (w *watch) look(now time.Time) bool {
+	parts := w.parts(now)
+	before := w.state
+	passed := min(now.Sub(w.seen), time.Second)
+	w.seen = now
+	worst := Part("")
+	w.score = Unknown
+	for _, part := range [...]Part{PartProbe, PartSetUp, PartLoad, PartVoice} {
+		if s, ok := parts[part]; ok && (w.score < 0 || s < w.score) {
+			w.score, worst = s, part
+		}
+	}
+	for _, part := range w.policy.Required {
+		if _, ok := parts[part]; !ok {
+			w.score = Unknown
+		}
+	}
+	w.judge(now, passed, worst)
+	return w.state != before
+}
+
+func (w *watch) judge(now time.Time, passed time.Duration, worst Part) {
+	switch {
+	case w.state == StateDown && w.answered == 0:
+		// Nothing answers. Where nobody probes, it is tried again after a while.
+		if w.loss.n == 0 && now.Sub(w.since) > w.backOff(setUpStale) {
+			w.turn(now, StateUnknown, "")
+		}
+	case w.score < 0 && w.state != StateDown:
+		if w.state != StateUnknown {
+			w.turn(now, StateUnknown, "")
+		}
+	case w.state == StateUnknown && w.score >= w.policy.Low:
+		w.turn(now, StateGood, "")
+	case w.state == StateUnknown:
+		w.turn(now, StateDegraded, "low quality: "+string(worst))
+	case w.state == StateGood:
+		if w.lean(passed, w.score < w.policy.Low) >= w.policy.CloseAfter {
+			w.turn(now, StateDegraded, "low quality: "+string(worst))
+		}
+	default:
+		if w.lean(passed, w.score >= w.policy.High && w.missed == 0) >= w.backOff(w.policy.OpenAfter) {
+			w.turn(now, StateGood, "")
+		}
+	}
+}
+
+// lean adds passed time while towards holds and takes it away while not, so that neither one sample
+// nor one moment of respite decides.
+func (w *watch) lean(passed time.Duration, towards bool) time.Duration {
+	if towards {
+		w.under += passed
+	} else {
+		w.under = max(w.under-passed, 0)
+	}
+	return w.under
+}
+
+// speech is the R factor of G.711 with concealment (ITU-T G.107, G.113 appendix I: Ie 0, Bpl 25.1)
+// at a one-way delay in seconds (the usual approximation of Id) and a share of lost packets.
+func speech(delay, loss float64) Score {
+	ms := delay * 1000
+	late := 0.024*ms + 0.11*max(ms-177.3, 0)
+	percent := 100 * min(max(loss, 0), 1)
+	return Score(max(bestScore-late-95*percent/(percent+25.1), 0))
+}
+
+// rating is the R factor of a mean opinion score (ITU-T G.107 annex B, inverted by bisection).
+func rating(mos float64) Score {
+	low, high := 6.5, 100.0 // below 6.5 the formula is not monotonic
+	for range 40 {
+		r := (low + high) / 2
+		if 1+0.035*r+r*(r-60)*(100-r)*7e-6 < mos {
+			low = r
+		} else {
+			high = r
+		}
+	}
+	return Score(min(low, bestScore))
+}
+
+// together is the state of a cluster from its nodes' states.
+func together(states []State) State {
+	for _, s := range [...]State{StateGood, StateUnknown, StateDegraded, StateDown} {
+		if slices.Contains(states, s) {
+			return s
+		}
+	}
+	return StateDown
+}

@@ -1,0 +1,246 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tandem/internal/tandem"
+)
+
+// Config is what the configuration file says about the part. Zero values mean the default that
+// stands beside them.
+type Config struct {
+	MaxCalls         int           `yaml:"maxCalls"`         // calls at once, in all; 1048576. Beyond it calls are refused, reason capacity
+	RetryAfter       time.Duration `yaml:"retryAfter"`       // told with a 503; 5s
+	Ramp             time.Duration `yaml:"ramp"`             // from a tenth to all of its weight after a node recovered; 30s
+	UnknownQualifies bool          `yaml:"unknownQualifies"` // an unmeasured node serves groups with a minimum quality
+	Quality          Quality       `yaml:"quality"`
+}
+
+// Validate reports a configuration that cannot be meant.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	for _, x := range []struct {
+		field string
+		wrong bool
+	}{
+		{"maxCalls", c.MaxCalls < 0 || c.MaxCalls > mostPermitted}, {"retryAfter", c.RetryAfter < 0}, {"ramp", c.Ramp < 0},
+		{"quality.closeAfter", c.Quality.CloseAfter < 0}, {"quality.openAfter", c.Quality.OpenAfter < 0},
+		{"quality.timeouts", c.Quality.Timeouts < 0}, {"quality.low", c.Quality.Low < 0 || c.Quality.Low > bestScore},
+		{"quality.high", c.Quality.High < c.Quality.Low || c.Quality.High > bestScore},
+	} {
+		if x.wrong {
+			return tandem.FieldError{Field: x.field, Reason: "is out of range"}
+		}
+	}
+	for i, p := range c.Quality.Required {
+		if !slices.Contains([]Part{PartProbe, PartSetUp, PartLoad, PartVoice}, p) {
+			return tandem.FieldError{Field: fmt.Sprintf("quality.required[%d]", i), Reason: "is not probe, set-up, load or voice"}
+		}
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxCalls, 1<<20)
+	setDefault(&c.RetryAfter, 5*time.Second)
+	setDefault(&c.Ramp, 30*time.Second)
+	setDefault(&c.Quality.Low, 60)
+	setDefault(&c.Quality.High, 70)
+	setDefault(&c.Quality.CloseAfter, 1500*time.Millisecond)
+	setDefault(&c.Quality.OpenAfter, 2*time.Second)
+	setDefault(&c.Quality.Timeouts, 5)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// tick is how often qualities are looked at.
+const tick = 100 * time.Millisecond
+
+// Group is what tier 2 knows of a group.
+type Group struct {
+	ID         string
+	Cluster    string // given by tier 1; empty: none, its calls are refused with ReasonNoCluster
+	Permitted  int    // calls at once, in and out; zero permits none
+	MinQuality Score  // that its calls need; zero: any
+	Affinity   bool   // its calls share one node
+}
+
+// Balancer is tier 2. All its methods may be called at once.
+type Balancer struct {
+	cfg    Config
+	leases Leases
+	log    *slog.Logger
+	ledger *ledger
+	slots  *slots
+	count  counters
+	table  atomic.Pointer[Table]
+
+	mu    sync.Mutex // guards nodes and what is measured of them, and publishing
+	nodes map[string]*member
+}
+
+// member is one node with its measurements.
+type member struct {
+	node  *tandem.Node
+	watch *watch
+	state *nodeState
+}
+
+// New checks cfg and returns a Balancer without groups and nodes. With leases nil every permitted
+// slot is this instance's own.
+func New(cfg Config, leases Leases, log *slog.Logger) (*Balancer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		return nil, errors.New("lb: a logger is missing")
+	}
+	cfg = cfg.withDefaults()
+	b := &Balancer{
+		cfg: cfg, leases: leases, log: log.With("part", "lb"),
+		ledger: newLedger(), slots: newSlots(cfg.MaxCalls), nodes: make(map[string]*member),
+	}
+	b.publish(time.Now())
+	return b, nil
+}
+
+// Run looks at the nodes' qualities until ctx ends.
+func (b *Balancer) Run(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			b.mu.Lock()
+			b.publish(now)
+			b.mu.Unlock()
+		}
+	}
+}
+
+// PutGroup sets a group's rules; the next request meets them. A permitted number below the calls
+// that are up ends none of them, and admits no more until enough have ended.
+func (b *Balancer) PutGroup(g Group) {
+	g.Permitted = min(max(g.Permitted, 0), mostPermitted)
+	a := b.ledger.open(g.ID)
+	a.rules.Store(&g)
+	if b.leases == nil {
+		a.hold(g.Permitted)
+	} else {
+		a.hold(min(a.held(), g.Permitted))
+	}
+}
+
+// DropGroup forgets a group; its calls go on.
+func (b *Balancer) DropGroup(id string) { b.ledger.drop(id) }
+
+// Hold sets how many slots of a group this instance may have taken, for Leases; it never exceeds
+// what is permitted.
+func (b *Balancer) Hold(group string, n int) {
+	a := b.ledger.find(group)
+	if a == nil {
+		return
+	}
+	if rules := a.rules.Load(); rules != nil {
+		a.hold(min(n, rules.Permitted))
+	}
+}
+
+// Used returns how many calls of a group are up or in set-up here.
+func (b *Balancer) Used(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		return a.used()
+	}
+	return 0
+}
+
+// PutNode adds or changes a node; n must not be changed afterwards.
+func (b *Balancer) PutNode(n *tandem.Node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if m := b.nodes[n.ID]; m != nil {
+		m.node = n
+	} else {
+		b.nodes[n.ID] = &member{node: n, watch: newWatch(b.cfg.Quality), state: new(nodeState)}
+	}
+	b.publish(time.Now())
+}
+
+// DropNode forgets a node; its calls go on.
+func (b *Balancer) DropNode(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.nodes, id)
+	b.publish(time.Now())
+}
+
+// Probed says how an OPTIONS to a node ended: its round trip, or that no answer came in time. It
+// reports whether three more should be sent now, within 200 ms: a node that answers none of them
+// is down.
+func (b *Balancer) Probed(node string, trip time.Duration, answered bool) (again bool) {
+	b.observe(node, func(w *watch, now time.Time) { again = w.probed(now, trip, answered) })
+	return again
+}
+
+// Broken says that a node's transport reported an error (connection refused, unreachable).
+func (b *Balancer) Broken(node, what string) {
+	b.observe(node, func(w *watch, now time.Time) { w.fall(now, "transport: "+what) })
+}
+
+// SetUp says how an INVITE fared at a node: the time to its first answer, whatever that was; failed
+// for a 5xx, timedOut when none came.
+func (b *Balancer) SetUp(node string, took time.Duration, failed, timedOut bool) {
+	b.observe(node, func(w *watch, now time.Time) { w.setUp(now, took, failed, timedOut) })
+}
+
+// Reported says what load a node gives itself: 0 idle, 1 full.
+func (b *Balancer) Reported(node string, load float64) {
+	if load >= 0 { // neither negative nor NaN
+		b.observe(node, func(w *watch, now time.Time) { w.load.add(now, min(load, 2), loadTau) })
+	}
+}
+
+// Heard says what a phone reported of a call through a node: its mean opinion score, 1 to 5.
+func (b *Balancer) Heard(node string, mos float64) {
+	if mos >= 1 && mos <= 5 {
+		b.observe(node, func(w *watch, now time.Time) { w.voice.add(now, mos, voiceTau) })
+	}
+}
+
+// observe lets fn tell a node's watch something. What takes the node down shows at once.
+func (b *Balancer) observe(node string, fn func(*watch, time.Time)) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.nodes[node]
+	if m == nil {
+		return
+	}
+	before := m.watch.state
+	fn(m.watch, now)
+	if m.watch.state != before {
+		b.tell(m)
+		b.publish(now)
+	}
+}
+
+func (b *Balancer) tell(m *member) {
+	w := m.watch
+	b.log.Info("node changed state", "node", m.node.ID, "cluster", m.node.Cluster, "state", w.state, "why", w.why, "score", float64(w.score))
+	b.count.turns.Add(1)
+}

@@ -1,0 +1,138 @@
+package lb
+
+import (
+	"hash/maphash"
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// ledger counts the slots of each group. A group's count and its limit share one word, so that a
+// call is admitted against the limit of that very instant and the count never passes it.
+type ledger struct {
+	seed   maphash.Seed
+	shards [1024]ledgerShard
+	groups atomic.Int64
+}
+
+// ledgerShard is read without a lock; a change copies the shard, about a thousandth of the groups.
+type ledgerShard struct {
+	mu sync.Mutex // of writers
+	m  atomic.Pointer[map[string]*account]
+}
+
+// account is one group's line in the ledger and its rules. It stays when the group is dropped while
+// calls are up: they hold it by pointer.
+type account struct {
+	word   atomic.Uint64 // used in the high, held in the low 32 bits
+	rules  atomic.Pointer[Group]
+	asking sync.Mutex // one question to the leases at a time
+	_      [24]byte
+}
+
+func newLedger() *ledger {
+	l := &ledger{seed: maphash.MakeSeed()}
+	for i := range l.shards {
+		l.shards[i].m.Store(&map[string]*account{})
+	}
+	return l
+}
+
+func (l *ledger) shard(group string) *ledgerShard {
+	return &l.shards[maphash.String(l.seed, group)%uint64(len(l.shards))]
+}
+
+// find returns a group's account, nil when there is none.
+func (l *ledger) find(group string) *account { return (*l.shard(group).m.Load())[group] }
+
+// open returns a group's account, made if need be.
+func (l *ledger) open(group string) *account {
+	s := l.shard(group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := *s.m.Load()
+	if a := old[group]; a != nil {
+		return a
+	}
+	a := new(account)
+	next := maps.Clone(old)
+	next[group] = a
+	s.m.Store(&next)
+	l.groups.Add(1)
+	return a
+}
+
+// drop forgets a group's rules; its account goes too unless calls are up.
+func (l *ledger) drop(group string) {
+	s := l.shard(group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := *s.m.Load()
+	a := old[group]
+	if a == nil {
+		return
+	}
+	a.rules.Store(nil)
+	a.hold(0)
+	if a.used() > 0 {
+		return
+	}
+	next := maps.Clone(old)
+	delete(next, group)
+	s.m.Store(&next)
+	l.groups.Add(-1)
+}
+
+func (l *ledger) each(fn func(string, *account)) {
+	for i := range l.shards {
+		for group, a := range *l.shards[i].m.Load() {
+			fn(group, a)
+		}
+	}
+}
+
+func (a *account) used() int { return int(a.word.Load() >> 32) }
+func (a *account) held() int { return int(uint32(a.word.Load())) }
+
+// take takes one slot if one is free.
+func (a *account) take() bool {
+	for {
+		w := a.word.Load()
+		if w>>32 >= w&0xffffffff {
+			return false
+		}
+		if a.word.CompareAndSwap(w, w+1<<32) {
+			return true
+		}
+	}
+}
+
+// force takes one slot whatever the limit: the call is up already.
+func (a *account) force() { a.word.Add(1 << 32) }
+
+// give gives one slot back. Giving back what was not taken changes nothing and reports false.
+func (a *account) give() bool {
+	for {
+		w := a.word.Load()
+		if w>>32 == 0 {
+			return false
+		}
+		if a.word.CompareAndSwap(w, w-1<<32) {
+			return true
+		}
+	}
+}
+
+// hold sets how many slots may be taken. Below what is taken, nothing new is until enough came back.
+func (a *account) hold(n int) {
+	limit := uint64(min(max(n, 0), mostPermitted))
+	for {
+		w := a.word.Load()
+		if a.word.CompareAndSwap(w, w&^0xffffffff|limit) {
+			return
+		}
+	}
+}
+
+// mostPermitted bounds a group's permitted number: a count always fits its half of the word.
+const mostPermitted = 1 << 30

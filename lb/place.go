@@ -1,0 +1,140 @@
+package lb
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync/atomic"
+
+	"tandem/internal/tandem"
+)
+
+// pendingWeight is how many calls that are up one call in set-up weighs as: set-up is what keeps a
+// node busy, and calls in set-up pile up at once on a node that has become slow.
+const pendingWeight = 8
+
+// nodeState is a node as placing sees it. Its counters outlive tables.
+type nodeState struct {
+	calls   atomic.Int64 // up or in set-up
+	pending atomic.Int64 // in set-up
+	_       [48]byte
+}
+
+// candidate is one node of a table.
+type candidate struct {
+	id     string
+	hash   uint64
+	state  *nodeState
+	weight float64 // configured weight, ramped after recovery
+	slow   float64 // how many times slower than the cluster's median it sets calls up, at least 1
+	score  Score
+	types  []tandem.RequestType // empty: all
+}
+
+// cost is what the next call would meet on the node: its share of calls, those in set-up weighing
+// more, times its slowness.
+func (c *candidate) cost() float64 {
+	load := float64(c.state.calls.Load()+1) + pendingWeight*float64(c.state.pending.Load())
+	return load * c.slow / c.weight
+}
+
+func (c *candidate) serves(t tandem.RequestType) bool {
+	if len(c.types) == 0 {
+		return true
+	}
+	for _, x := range c.types {
+		if x == t {
+			return true
+		}
+	}
+	return false
+}
+
+// scanned is up to how many candidates all are looked at; among more, two random ones.
+//
+// Two random choices guard against herds, when many balancers with old numbers run to the same
+// least-loaded node. Here the numbers are this instance's own and exact, so that the herd does not
+// form, and looking at every node of a cluster of common size costs little and is better: in the
+// simulation of TestSlowNode its tail is below that of two choices (see BenchmarkSlowNode).
+const scanned = 32
+
+// pick chooses among candidates of one priority the cheapest that serves t with at least the quality
+// least; nil when there is none, and then whether quality alone stood in the way.
+func pick(among []candidate, t tandem.RequestType, least Score, unknown bool) (best *candidate, poor bool) {
+	if len(among) > scanned {
+		if best = pickTwo(among, t, least, unknown); best != nil {
+			return best, false
+		}
+	}
+	lowest := math.Inf(1)
+	offset := 0
+	if len(among) > 1 {
+		offset = rand.IntN(len(among)) // equals take turns
+	}
+	for n := range among {
+		if n += offset; n >= len(among) {
+			n -= len(among)
+		}
+		c := &among[n]
+		if !c.serves(t) {
+			continue
+		}
+		if !meets(c.score, least, unknown) {
+			poor = true
+			continue
+		}
+		if cost := c.cost(); cost < lowest {
+			best, lowest = c, cost
+		}
+	}
+	return best, poor
+}
+
+// pickTwo chooses the cheaper of two random candidates, nil when neither would do.
+func pickTwo(among []candidate, t tandem.RequestType, least Score, unknown bool) *candidate {
+	var best *candidate
+	for range 2 {
+		c := &among[rand.IntN(len(among))]
+		if c.serves(t) && meets(c.score, least, unknown) && (best == nil || c.cost() < best.cost()) {
+			best = c
+		}
+	}
+	return best
+}
+
+// home chooses the node that a group's calls share, by weighted rendezvous hashing: it changes for
+// as few groups as can be when nodes come and go. A ramp after recovery does not count.
+func home(among []candidate, group uint64, t tandem.RequestType, least Score, unknown bool) (best *candidate, poor bool) {
+	highest := math.Inf(-1)
+	for n := range among {
+		c := &among[n]
+		if !c.serves(t) {
+			continue
+		}
+		if !meets(c.score, least, unknown) {
+			poor = true
+			continue
+		}
+		// A uniform number in (0, 1) to the power 1/weight, as its logarithm.
+		u := (float64(mix(group^c.hash)>>11) + 0.5) / (1 << 53)
+		if rank := math.Log(u) / c.weight; rank > highest {
+			best, highest = c, rank
+		}
+	}
+	return best, poor
+}
+
+// mix spreads the bits of x (the finaliser of SplitMix64).
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// hashName is the same on every instance and after every start (FNV-1a, mixed).
+func hashName(name string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 1099511628211
+	}
+	return mix(h)
+}

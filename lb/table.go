@@ -1,0 +1,195 @@
+package lb
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"tandem/internal/tandem"
+)
+
+// Table is the clusters and nodes as they were found a moment ago. It never changes; Balancer.Table
+// returns the newest.
+type Table struct {
+	Clusters []ClusterStatus // by id
+	clusters map[string]*cluster
+}
+
+// ClusterStatus is one cluster as it stands.
+type ClusterStatus struct {
+	ID    string
+	State State
+	Score Score // mean of its available nodes, by weight; Unknown when none is known: for Supply
+	Nodes []NodeStatus
+}
+
+// NodeStatus is one node as it stands.
+type NodeStatus struct {
+	ID        string
+	Available bool   // new calls may go to it
+	State     State  // as found
+	Why       string // why it is not available; empty when it is
+	Score     Score
+	Parts     map[Part]Score // the known ones
+	RoundTrip time.Duration  // of probes
+	Loss      float64        // of probes
+	Answer    time.Duration  // from INVITE to the first answer
+	Failed    float64        // share of set-ups that failed
+	Load      float64        // as it says
+	Weight    float64        // with its ramp, for DNS too
+	Calls     int            // up or in set-up here
+	InSetUp   int
+	Since     time.Time // of State
+	cluster   string
+	candidate candidate
+	priority  uint16
+}
+
+// cluster is what Admit needs of one.
+type cluster struct {
+	tiers    [][]candidate // by priority, available ones only
+	degraded bool          // some node is kept out by its quality alone
+}
+
+// Table returns the newest table.
+func (b *Balancer) Table() *Table { return b.table.Load() }
+
+// publish looks at all nodes and swaps the table. Called under mu.
+func (b *Balancer) publish(now time.Time) {
+	groups := make(map[string][]NodeStatus)
+	for _, m := range b.nodes {
+		if m.watch.look(now) {
+			b.tell(m)
+		}
+		groups[m.node.Cluster] = append(groups[m.node.Cluster], b.status(m, now))
+	}
+	t := &Table{clusters: make(map[string]*cluster, len(groups))}
+	for id, nodes := range groups {
+		slices.SortFunc(nodes, func(x, y NodeStatus) int {
+			return cmp.Or(cmp.Compare(x.priority, y.priority), strings.Compare(x.ID, y.ID))
+		})
+		t.clusters[id] = newCluster(nodes)
+		t.Clusters = append(t.Clusters, clusterStatus(id, nodes))
+	}
+	slices.SortFunc(t.Clusters, func(x, y ClusterStatus) int { return strings.Compare(x.ID, y.ID) })
+	b.table.Store(t)
+}
+
+func (b *Balancer) status(m *member, now time.Time) NodeStatus {
+	w, n := m.watch, m.node
+	s := NodeStatus{
+		ID: n.ID, State: w.state, Why: w.why, Score: w.score, Parts: w.parts(now), Since: w.since,
+		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed.value, Load: w.load.value,
+		Weight: float64(cmp.Or(n.Weight, 100)) * b.ramp(w, now),
+		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
+	}
+	if !n.Available() {
+		s.Why = "set " + string(n.State)
+	}
+	s.Available = n.Available() && (w.state == StateGood || w.state == StateUnknown)
+	s.candidate = candidate{id: n.ID, hash: hashName(n.ID), state: m.state, weight: s.Weight, slow: 1, score: w.score, types: n.Types}
+	return s
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// ramp is the share of its weight that a node gets: all, unless it has just recovered.
+func (b *Balancer) ramp(w *watch, now time.Time) float64 {
+	if w.opened.IsZero() {
+		return 1
+	}
+	return min(0.1+0.9*float64(now.Sub(w.opened))/float64(b.cfg.Ramp), 1)
+}
+
+func newCluster(nodes []NodeStatus) *cluster {
+	c := new(cluster)
+	usual := usualAnswer(nodes)
+	last := -1
+	for i := range nodes {
+		n := &nodes[i]
+		if !n.Available {
+			c.degraded = c.degraded || (n.State == StateDegraded && !strings.HasPrefix(n.Why, "set "))
+			continue
+		}
+		if n.Answer > 0 && usual > 0 {
+			// 10 ms on both sides: what differs by less is no slowness.
+			n.candidate.slow = max(float64(n.Answer+10*time.Millisecond)/float64(usual+10*time.Millisecond), 1)
+		}
+		if last != int(n.priority) {
+			c.tiers, last = append(c.tiers, nil), int(n.priority)
+		}
+		tier := &c.tiers[len(c.tiers)-1]
+		*tier = append(*tier, n.candidate)
+	}
+	return c
+}
+
+// usualAnswer is the median time to the first answer of the available nodes that have one.
+func usualAnswer(nodes []NodeStatus) time.Duration {
+	var all []time.Duration
+	for i := range nodes {
+		if nodes[i].Available && nodes[i].Answer > 0 {
+			all = append(all, nodes[i].Answer)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[(len(all)-1)/2]
+}
+
+func clusterStatus(id string, nodes []NodeStatus) ClusterStatus {
+	c := ClusterStatus{ID: id, Nodes: nodes, Score: Unknown}
+	var states []State
+	sum, weight := 0.0, 0.0
+	for i := range nodes {
+		n := &nodes[i]
+		if strings.HasPrefix(n.Why, "set ") {
+			continue
+		}
+		states = append(states, n.State)
+		if n.Available && n.Score >= 0 {
+			sum, weight = sum+float64(n.Score)*n.Weight, weight+n.Weight
+		}
+	}
+	c.State = together(states)
+	if weight > 0 {
+		c.Score = Score(sum / weight)
+	}
+	return c
+}
+
+// choose picks a node for a call of group g; when it finds none, the reason.
+func (c *cluster) choose(g *Group, t tandem.RequestType, unknown bool) (*candidate, Reason) {
+	poor := c.degraded
+	for _, tier := range c.tiers {
+		var found *candidate
+		var low bool
+		if g.Affinity {
+			found, low = home(tier, hashName(g.ID), t, g.MinQuality, unknown)
+		} else {
+			found, low = pick(tier, t, g.MinQuality, unknown)
+		}
+		if found != nil {
+			return found, ""
+		}
+		poor = poor || low
+	}
+	if poor {
+		return nil, ReasonQuality
+	}
+	return nil, ReasonNoNode
+}
+
+// without returns c less the nodes named.
+func (c *cluster) without(names []string) *cluster {
+	less := &cluster{degraded: c.degraded}
+	for _, tier := range c.tiers {
+		less.tiers = append(less.tiers, slices.DeleteFunc(slices.Clone(tier), func(n candidate) bool {
+			return slices.Contains(names, n.id)
+		}))
+	}
+	return less
+}
