@@ -22,7 +22,8 @@ type Ask struct {
 	Instance, Group string
 	Seq             uint64
 	Used            int // calls up
-	Want            int // slots that it would like to hold, used ones among them
+	Starting        int // calls that wait for the answer to start
+	Want            int // slots that it would like to hold, those two among them; more than needed keeps others waiting
 	Slack           int // calls that it may start beyond Used before its next Ask is answered
 }
 
@@ -108,6 +109,7 @@ func (g *Grantor) Ask(now time.Time, a Ask) Grant {
 	held, used := s.granted()
 	free := max(s.permitted-(held-x.held), 0)
 	x.held = max(x.used, x.sure(), min(a.Want, free))
+	x.used = min(x.used+max(a.Starting, 0), x.held)
 	return Grant{Group: a.Group, Seq: a.Seq, Held: x.held, All: used >= s.permitted}
 }
 
@@ -178,15 +180,15 @@ func DefaultSlack(permitted int) int { return permitted / 16 }
 // Limit is how many calls the instance may have up now.
 func (h *Holder) Limit() int { return min(h.held, h.floor+h.slack) }
 
-// Ask makes the next question. Through limit it lowers the limit first, and only then counts with
+// Ask makes the next question: for want slots, with starting calls waiting for it. Through limit it lowers the limit first, and only then counts with
 // used what is reported, so that no call starts between the two that the report does not cover.
-func (h *Holder) Ask(want int, used func() int, limit func(int)) Ask {
+func (h *Holder) Ask(starting, want int, used func() int, limit func(int)) Ask {
 	h.floor = min(h.floor, used())
 	limit(h.Limit())
 	h.seq++
-	h.sent = used()
-	h.floor = min(h.floor, h.sent)
-	return Ask{Instance: h.instance, Group: h.group, Seq: h.seq, Used: h.sent, Want: want, Slack: h.slack}
+	now := used()
+	h.floor, h.sent = min(h.floor, now), now+max(starting, 0)
+	return Ask{Instance: h.instance, Group: h.group, Seq: h.seq, Used: now, Starting: h.sent - now, Want: want, Slack: h.slack}
 }
 
 // Take takes an answer; it reports false for one to an earlier Ask, which changes nothing.
@@ -194,6 +196,6 @@ func (h *Holder) Take(g Grant) bool {
 	if g.Seq != h.seq {
 		return false
 	}
-	h.held, h.floor = g.Held, h.sent
+	h.held, h.floor = g.Held, min(h.sent, g.Held)
 	return true
 }
