@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emiago/sipgo/sip"
-
 	"tandem/internal/control"
 )
 
@@ -23,7 +21,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	log = log.With("part", "lab")
-	sip.SetDefaultLogger(slog.New(demoted{log.Handler()})) // what sipgo says past the loggers it is given
 	nodes, err := startNodes(cfg, log)
 	if err != nil {
 		return err
