@@ -18,9 +18,10 @@ func TestExchangeCall(t *testing.T) {
 	carol := &phone{called, Person{ID: "carol", Account: "1002", Extension: "300", Dialled: "globex.voice.example.net"}}
 	x := newExchange([]*phone{alice, bob}, Config{}, testLog())
 	ctx, cancel := context.WithCancel(timeout(t))
-	go func() {
-		called.Next(ctx)
-		cancel()
+	go func() { // the called phone knows of the answer before the caller does
+		defer cancel()
+		for x.answered.Load() == 0 && pause(ctx, time.Millisecond) {
+		}
 	}()
 	x.call(ctx, alice, bob)
 	if got := x.String(); !strings.HasPrefix(got, "calls: 1 made, 1 answered, 0 failed") {
