@@ -231,8 +231,7 @@ func (b *Balancer) Restore(groups []string, node string) Slot {
 	var accts [mostGroups]*account
 	for i, id := range groups[:min(len(groups), mostGroups)] {
 		if i == 0 || id != groups[0] {
-			accts[i] = b.ledger.open(id)
-			accts[i].force()
+			accts[i] = b.ledger.open(id, (*account).force)
 		}
 	}
 	var at *candidate

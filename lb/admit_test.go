@@ -352,6 +352,31 @@ func TestAffinity(t *testing.T) {
 	}
 }
 
+// TestDropGroup: what was known of a dropped group goes once its last call ended, not before; a group
+// of that name finds the calls that are still up.
+func TestDropGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer(t, lb.Config{}, nil)
+		ctx, end := contextWithEnd(t)
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		p := admit(t, b, lb.Request{Group: "gb"})
+		b.DropGroup("gb")
+		time.Sleep(10 * time.Minute)
+		wantRefusal(t, b, lb.Request{Group: "ga", Other: "gb"}, 503, lb.ReasonNoCluster, "gb")
+		b.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 1})
+		wantRefusal(t, b, lb.Request{Group: "gb"}, 486, lb.ReasonPermitted, "gb")
+		b.DropGroup("gb")
+		b.Release(p.Slot)
+		time.Sleep(10 * time.Minute)
+		if n := reading(b, "tandem_lb_groups"); n != 1 {
+			t.Errorf("%v groups are known, want ga only", n)
+		}
+		end()
+		<-done
+	})
+}
+
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBalancer(t, lb.Config{}, nil)

@@ -121,7 +121,7 @@ func New(cfg Config, leases Leases, log *slog.Logger) (*Balancer, error) {
 func (b *Balancer) Run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -129,6 +129,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 			b.mu.Lock()
 			b.publish(now)
 			b.mu.Unlock()
+			b.ledger.sweep(turn)
 		}
 	}
 }
@@ -137,12 +138,11 @@ func (b *Balancer) Run(ctx context.Context) error {
 // that are up ends none of them, and admits no more until enough have ended.
 func (b *Balancer) PutGroup(g Group) {
 	g.Permitted = min(max(g.Permitted, 0), mostPermitted)
-	a := b.ledger.open(g.ID)
-	a.rules.Store(&g)
+	a := b.ledger.open(g.ID, func(a *account) { a.rules.Store(&g) })
 	if b.leases == nil {
 		a.hold(g.Permitted)
 	} else {
-		a.hold(min(a.held(), g.Permitted))
+		a.lower(g.Permitted)
 	}
 }
 

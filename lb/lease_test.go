@@ -190,8 +190,10 @@ func TestLeaseDeath(t *testing.T) {
 
 // fetch is Leases over a grantor in the same process.
 type fetch struct {
-	b      *lb.Balancer
-	g      interface{ Ask(time.Time, lb.Ask) lb.Grant }
+	b *lb.Balancer
+	g interface {
+		Ask(time.Time, lb.Ask) lb.Grant
+	}
 	holder *lb.Holder
 	cut    bool
 }

@@ -45,16 +45,19 @@ func (l *ledger) shard(group string) *ledgerShard {
 // find returns a group's account, nil when there is none.
 func (l *ledger) find(group string) *account { return (*l.shard(group).m.Load())[group] }
 
-// open returns a group's account, made if need be.
-func (l *ledger) open(group string) *account {
+// open returns a group's account, made if need be. What keeps it from the sweep is done by keep,
+// before any sweep can see it.
+func (l *ledger) open(group string, keep func(*account)) *account {
 	s := l.shard(group)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := *s.m.Load()
 	if a := old[group]; a != nil {
+		keep(a)
 		return a
 	}
 	a := new(account)
+	keep(a)
 	next := maps.Clone(old)
 	next[group] = a
 	s.m.Store(&next)
@@ -62,37 +65,43 @@ func (l *ledger) open(group string) *account {
 	return a
 }
 
-// drop forgets a group's rules; its account goes too unless calls are up.
+// drop forgets a group's rules. Its account goes once no call is up: see sweep.
 func (l *ledger) drop(group string) {
 	s := l.shard(group)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := *s.m.Load()
-	a := old[group]
-	if a == nil {
-		return
+	if a := (*s.m.Load())[group]; a != nil {
+		a.rules.Store(nil)
+		a.hold(0)
+		s.sweep(l)
 	}
-	a.rules.Store(nil)
-	a.hold(0)
-	if a.used() > 0 {
-		return
-	}
-	next := maps.Clone(old)
-	delete(next, group)
-	s.m.Store(&next)
-	l.groups.Add(-1)
 }
 
-func (l *ledger) each(fn func(string, *account)) {
-	for i := range l.shards {
-		for group, a := range *l.shards[i].m.Load() {
-			fn(group, a)
+// sweep forgets accounts without rules and calls, one shard a turn.
+func (l *ledger) sweep(turn int) {
+	s := &l.shards[turn%len(l.shards)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep(l)
+}
+
+// sweep is called with mu held. An account without rules holds nothing, so that no call can take a
+// slot of it after its count was seen to be zero.
+func (s *ledgerShard) sweep(l *ledger) {
+	old := *s.m.Load()
+	idle := func(_ string, a *account) bool { return a.rules.Load() == nil && a.used() == 0 }
+	for group, a := range old {
+		if idle(group, a) {
+			next := maps.Clone(old)
+			maps.DeleteFunc(next, idle)
+			l.groups.Add(int64(len(next) - len(old)))
+			s.m.Store(&next)
+			return
 		}
 	}
 }
 
 func (a *account) used() int { return int(a.word.Load() >> 32) }
-func (a *account) held() int { return int(uint32(a.word.Load())) }
 
 // take takes one slot if one is free.
 func (a *account) take() bool {
@@ -129,6 +138,17 @@ func (a *account) hold(n int) {
 	for {
 		w := a.word.Load()
 		if a.word.CompareAndSwap(w, w&^0xffffffff|limit) {
+			return
+		}
+	}
+}
+
+// lower lowers what may be taken to n, unless it is lower already.
+func (a *account) lower(n int) {
+	limit := uint64(min(max(n, 0), mostPermitted))
+	for {
+		w := a.word.Load()
+		if w&0xffffffff <= limit || a.word.CompareAndSwap(w, w&^0xffffffff|limit) {
 			return
 		}
 	}

@@ -54,7 +54,8 @@ func (c *candidate) serves(t tandem.RequestType) bool {
 // Two random choices guard against herds, when many balancers with old numbers run to the same
 // least-loaded node. Here the numbers are this instance's own and exact, so that the herd does not
 // form, and looking at every node of a cluster of common size costs little and is better: in the
-// simulation of TestSlowNode its tail is below that of two choices (see BenchmarkSlowNode).
+// simulation of TestSlowNode its tail is below that of two choices, and weighing the time to answer
+// brings most of all: counts alone see a slow node only once calls have piled up on it.
 const scanned = 32
 
 // pick chooses among candidates of one priority the cheapest that serves t with at least the quality

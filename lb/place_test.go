@@ -1,0 +1,261 @@
+package lb_test
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tandem/lb"
+)
+
+// The slow-node scenario: eight nodes of one weight, each setting up one call at a time in 10 ms on
+// average, one of them ten times slower; 300 calls a second, three minutes long.
+const (
+	simNodes   = 8
+	simSetUp   = 10 * time.Millisecond
+	simSlow    = 10
+	simRate    = 300
+	simLength  = 3 * time.Minute
+	simSeconds = 60
+)
+
+// chooser is one way to choose a node. It is told what it could know.
+type chooser interface {
+	choose() int
+	answered(node int, took time.Duration)
+	ended(node int)
+}
+
+// event is something that happens at a time in the simulation.
+type event struct {
+	at time.Duration
+	do func()
+}
+
+type events []event
+
+func (e events) Len() int           { return len(e) }
+func (e events) Less(i, j int) bool { return e[i].at < e[j].at }
+func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+// slowNode runs the scenario in virtual time and returns the 99th percentile of the time to answer.
+func slowNode(c chooser, seed uint64) time.Duration {
+	r := rand.New(rand.NewPCG(seed, 6))
+	var queue events
+	var free [simNodes]time.Duration // when each node is done with what it has
+	var took []time.Duration
+	var now time.Duration
+	var arrive func()
+	arrive = func() {
+		if now < simSeconds*time.Second {
+			heap.Push(&queue, event{now + time.Duration(r.ExpFloat64()/simRate*1e9), arrive})
+		}
+		n := c.choose()
+		work := time.Duration(r.ExpFloat64() * float64(simSetUp))
+		if n == 0 {
+			work *= simSlow
+		}
+		start := now
+		free[n] = max(free[n], now) + work
+		heap.Push(&queue, event{free[n], func() {
+			took = append(took, now-start)
+			c.answered(n, now-start)
+			heap.Push(&queue, event{now + time.Duration(r.ExpFloat64()*float64(simLength)), func() { c.ended(n) }})
+		}})
+	}
+	heap.Push(&queue, event{0, arrive})
+	for len(queue) > 0 {
+		e := heap.Pop(&queue).(event)
+		if e.at > 2*simSeconds*time.Second {
+			break
+		}
+		time.Sleep(e.at - now) // virtual
+		now = e.at
+		e.do()
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
+}
+
+// ours is the Balancer itself.
+type ours struct {
+	b     *lb.Balancer
+	slots [simNodes][]lb.Slot // answered
+	early [simNodes][]lb.Slot // in set-up, in order
+}
+
+func newOurs(t testing.TB) *ours {
+	o := &ours{b: newBalancer(t, lb.Config{}, nil)}
+	o.b.DropNode("a1")
+	o.b.DropNode("a2")
+	for i := range simNodes {
+		o.b.PutNode(node(fmt.Sprint("n", i), "a"))
+	}
+	o.b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 1 << 20})
+	return o
+}
+
+func (o *ours) choose() int {
+	p, _ := o.b.Admit(lb.Request{Group: "ga"})
+	n := int(p.Node[1] - '0')
+	o.early[n] = append(o.early[n], p.Slot)
+	return n
+}
+
+func (o *ours) answered(n int, took time.Duration) {
+	slot := o.early[n][0]
+	o.early[n] = o.early[n][1:]
+	o.b.Answered(slot)
+	o.b.SetUp(fmt.Sprint("n", n), took, false, false)
+	o.slots[n] = append(o.slots[n], slot)
+}
+
+func (o *ours) ended(n int) {
+	o.b.Release(o.slots[n][0])
+	o.slots[n] = o.slots[n][1:]
+}
+
+// simple is a choice by a function of the counts of calls and of those in set-up.
+type simple struct {
+	by             func(s *simple) int
+	turn           int
+	calls, pending [simNodes]int
+}
+
+func (s *simple) choose() int {
+	n := s.by(s)
+	s.calls[n]++
+	s.pending[n]++
+	return n
+}
+func (s *simple) answered(n int, _ time.Duration) { s.pending[n]-- }
+func (s *simple) ended(n int)                     { s.calls[n]-- }
+
+// others are what is compared with: the last three show what each step towards ours brings.
+func others() map[string]func(*simple) int {
+	r := rand.New(rand.NewPCG(8, 8))
+	two := func(cost func(*simple, int) int) func(*simple) int {
+		return func(s *simple) int {
+			x, y := r.IntN(simNodes), r.IntN(simNodes)
+			if cost(s, y) < cost(s, x) {
+				return y
+			}
+			return x
+		}
+	}
+	weights := make([]int, 0, 100*simNodes) // a dispatcher's table of slots, filled by weight and shuffled
+	for n := range simNodes {
+		for range 100 {
+			weights = append(weights, n)
+		}
+	}
+	r.Shuffle(len(weights), func(i, j int) { weights[i], weights[j] = weights[j], weights[i] })
+	mixed := func(s *simple, n int) int { return s.calls[n] + 8*s.pending[n] }
+	return map[string]func(*simple) int{
+		"round-robin": func(s *simple) int { s.turn++; return s.turn % simNodes },
+		"random":      func(*simple) int { return r.IntN(simNodes) },
+		"weights":     func(s *simple) int { s.turn++; return weights[s.turn%len(weights)] },
+		"two-calls":   two(func(s *simple, n int) int { return s.calls[n] }),
+		"two-mixed":   two(mixed),
+		"all-mixed": func(s *simple) int {
+			best := 0
+			for n := range simNodes {
+				if mixed(s, n) < mixed(s, best) {
+					best = n
+				}
+			}
+			return best
+		},
+	}
+}
+
+// inBubble runs the scenario with our own choice, its clock being virtual.
+func inBubble(t *testing.T, seed uint64) (p99 time.Duration) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOurs(t)
+		ctx, end := contextWithEnd(t)
+		done := make(chan error)
+		go func() { done <- o.b.Run(ctx) }()
+		p99 = slowNode(o, seed)
+		end()
+		<-done
+	})
+	return p99
+}
+
+// TestSlowNode: the tail of our choice is below that of each other one, also of the same choice
+// without the time to answer (all-mixed, the twin).
+func TestSlowNode(t *testing.T) {
+	own := inBubble(t, 1)
+	t.Logf("ours: p99 %v", own)
+	for name, by := range others() {
+		synctest.Test(t, func(t *testing.T) {
+			other := slowNode(&simple{by: by}, 1)
+			if t.Logf("%s: p99 %v", name, other); own >= other {
+				t.Errorf("p99 %v, of %s %v: want less", own, name, other)
+			}
+		})
+	}
+}
+
+// TestSpread: L9: calls spread over nodes by weight.
+func TestSpread(t *testing.T) {
+	b := newBalancer(t, lb.Config{}, nil)
+	heavy := *node("a2", "a")
+	heavy.Weight = 300
+	b.PutNode(&heavy)
+	b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 4000})
+	count := make(map[string]int)
+	for range 4000 {
+		p := admit(t, b, lb.Request{Group: "ga"})
+		b.Answered(p.Slot)
+		count[p.Node]++
+	}
+	if math.Abs(float64(count["a2"])/4000-0.75) > 0.01 {
+		t.Errorf("calls by node: %v, want a quarter and three", count)
+	}
+}
+
+// TestManyNodes: above the number that is looked at one by one, two random choices still spread well
+// and find the only node that does.
+func TestManyNodes(t *testing.T) {
+	b := newBalancer(t, lb.Config{}, nil)
+	for i := range 100 {
+		n := node(fmt.Sprintf("m%02d", i), "many")
+		if i == 42 {
+			n.Types = append(n.Types, "invite", "voicemail")
+		} else {
+			n.Types = append(n.Types, "invite")
+		}
+		b.PutNode(n)
+	}
+	b.PutGroup(lb.Group{ID: "gm", Cluster: "many", Permitted: 1 << 20})
+	for range 50 {
+		if p := admit(t, b, lb.Request{Group: "gm", Type: "voicemail"}); p.Node != "m42" {
+			t.Fatalf("voicemail on %s, want m42", p.Node)
+		}
+	}
+	count := make(map[string]int)
+	for range 10_000 {
+		p := admit(t, b, lb.Request{Group: "gm", Type: "invite"})
+		b.Answered(p.Slot)
+		count[p.Node]++
+	}
+	for n, calls := range count {
+		if calls > 110 {
+			t.Errorf("%s has %d calls, the mean is 100", n, calls)
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package lb_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tandem/internal/tandem"
+	"tandem/lb"
+)
+
+// probing is how often the tests send OPTIONS, and how long they wait for an answer.
+const (
+	probing = 200 * time.Millisecond
+	patient = 500 * time.Millisecond
+)
+
+// behaviour is how a node answers.
+type behaviour struct {
+	dead   bool
+	trip   time.Duration // mean round trip; half of it varies
+	loss   float64
+	failed float64       // share of INVITEs that get a 5xx
+	answer time.Duration // to the first answer of an INVITE, beyond a round trip
+}
+
+var healthy = behaviour{trip: 20 * time.Millisecond}
+
+// patientNode is one node in virtual time, probed and called.
+type patientNode struct {
+	b *lb.Balancer
+
+	mu    sync.Mutex
+	r     *rand.Rand
+	is    behaviour
+	calls bool // it gets INVITEs too, while it is available
+	turns int  // changes of state seen
+	state lb.State
+	taken int // calls given to it
+}
+
+// be changes how the node behaves from now on.
+func (p *patientNode) be(is behaviour) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.is = is
+}
+
+// fate returns how one probe or call fares: lost, failed, its round trip.
+func (p *patientNode) fate() (lost, failed bool, trip time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	trip = p.is.trip/2 + time.Duration(p.r.ExpFloat64()*float64(p.is.trip)/2)
+	return p.is.dead || p.r.Float64() < p.is.loss, p.r.Float64() < p.is.failed, trip
+}
+
+// seen returns how many calls it was given and how often its state changed.
+func (p *patientNode) seen() (taken, turns int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.taken, p.turns
+}
+
+// clinic runs fn beside a balancer with one node that behaves as p.now says.
+func clinic(t *testing.T, cfg lb.Config, calls bool, fn func(p *patientNode)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := &patientNode{b: newBalancer(t, cfg, nil), r: rand.New(rand.NewPCG(4, 2)), is: healthy, state: lb.StateUnknown, calls: calls}
+		p.b.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 1000, MinQuality: 55})
+		ctx, end := context.WithCancel(t.Context())
+		go p.b.Run(ctx)
+		go p.probe(ctx)
+		go p.call(ctx)
+		fn(p)
+		end()
+		time.Sleep(10 * time.Second)
+	})
+}
+
+// ask sends one OPTIONS and reports whether a burst is due.
+func (p *patientNode) ask() bool {
+	lost, _, trip := p.fate()
+	if lost || trip > patient {
+		time.Sleep(patient)
+		return p.b.Probed("b1", 0, false)
+	}
+	time.Sleep(trip)
+	return p.b.Probed("b1", trip, true)
+}
+
+func (p *patientNode) probe(ctx context.Context) {
+	for ctx.Err() == nil {
+		go func() {
+			if !p.ask() {
+				return
+			}
+			for range 3 {
+				go p.ask()
+				time.Sleep(66 * time.Millisecond)
+			}
+		}()
+		time.Sleep(probing)
+	}
+}
+
+func (p *patientNode) call(ctx context.Context) {
+	for ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+		placed, refused := p.b.Admit(lb.Request{Group: "gb"})
+		_, failed, trip := p.fate()
+		p.mu.Lock()
+		answer := p.is.answer
+		if s := p.status(); s.State != p.state {
+			p.state = s.State
+			p.turns++
+		}
+		if refused.Code == 0 {
+			p.taken++
+		}
+		p.mu.Unlock()
+		if refused.Code == 0 && p.calls {
+			p.b.SetUp("b1", trip+answer, failed, false)
+		}
+		p.b.Release(placed.Slot)
+	}
+}
+
+func (p *patientNode) status() lb.NodeStatus {
+	for _, c := range p.b.Table().Clusters {
+		for _, n := range c.Nodes {
+			if n.ID == "b1" {
+				return n
+			}
+		}
+	}
+	return lb.NodeStatus{}
+}
+
+// until waits for a state and returns how long that took, at most a minute.
+func (p *patientNode) until(want lb.State) time.Duration {
+	start := time.Now()
+	for p.status().State != want && time.Since(start) < time.Minute {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+// TestIllness: each kind of trouble closes a node in time, and its end opens it (L7, L9).
+func TestIllness(t *testing.T) {
+	late, slow, lossy, failing := healthy, healthy, healthy, healthy
+	slow.trip, lossy.loss, failing.failed = 480*time.Millisecond, 0.4, 0.5
+	late.answer = 5 * time.Second
+	for _, c := range []struct {
+		name  string
+		is    behaviour
+		calls bool
+		state lb.State
+		most  time.Duration
+	}{
+		{"dead", behaviour{dead: true}, false, lb.StateDown, 2 * time.Second},
+		{"slow", slow, false, lb.StateDegraded, 5 * time.Second},
+		{"late", late, true, lb.StateDegraded, 5 * time.Second},
+		{"lossy", lossy, false, lb.StateDegraded, 5 * time.Second},
+		{"failing", failing, true, lb.StateDegraded, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clinic(t, lb.Config{}, c.calls, func(p *patientNode) {
+				time.Sleep(20 * time.Second)
+				if p.status().State != lb.StateGood {
+					t.Fatalf("after 20 s of health it is %s", p.status().State)
+				}
+				p.be(c.is)
+				closed := p.until(c.state)
+				before, _ := p.seen()
+				time.Sleep(2 * time.Second)
+				if taken, _ := p.seen(); taken > before+1 {
+					t.Errorf("it got %d calls while %s", taken-before, c.state)
+				}
+				p.be(healthy)
+				opened := p.until(lb.StateGood)
+				time.Sleep(time.Second)
+				if taken, _ := p.seen(); taken < before+10 {
+					t.Error("calls did not come back")
+				}
+				if closed > c.most || opened > 10*time.Second {
+					t.Errorf("closed after %v, opened after %v; want at most %v and 10 s", closed, opened, c.most)
+				}
+				t.Logf("closed after %v, opened after %v", closed, opened)
+			})
+		})
+	}
+}
+
+// TestNoise: an hour of what every network does changes nothing.
+func TestNoise(t *testing.T) {
+	clinic(t, lb.Config{}, true, func(p *patientNode) {
+		p.be(behaviour{trip: 60 * time.Millisecond, loss: 0.01, failed: 0.01})
+		time.Sleep(time.Hour)
+		if _, turns := p.seen(); turns > 1 {
+			t.Errorf("%d changes of state in an hour, want the first only", turns)
+		}
+	})
+}
+
+// TestFlapping: a node that fails calls but answers probes is not tried again and again at one pace.
+func TestFlapping(t *testing.T) {
+	clinic(t, lb.Config{}, true, func(p *patientNode) {
+		time.Sleep(10 * time.Second)
+		p.be(behaviour{trip: 20 * time.Millisecond, failed: 1})
+		time.Sleep(10 * time.Minute)
+		if _, turns := p.seen(); turns > 30 {
+			t.Errorf("%d changes of state in ten minutes, want at most 30", turns)
+		}
+	})
+}
+
+// TestParts: each part alone, what is required, and what is absent.
+func TestParts(t *testing.T) {
+	required := lb.Config{Quality: lb.Quality{Required: []lb.Part{lb.PartVoice}}}
+	times := func(n int, fn func(*lb.Balancer)) func(*lb.Balancer) {
+		return func(b *lb.Balancer) {
+			for range n {
+				fn(b)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}
+	probe := func(b *lb.Balancer) { b.Probed("b1", 20*time.Millisecond, true) }
+	timeout := func(b *lb.Balancer) { b.SetUp("b1", time.Second, false, true) }
+	for _, c := range []struct {
+		name  string
+		cfg   lb.Config
+		feed  func(*lb.Balancer)
+		state lb.State
+	}{
+		{"nothing", lb.Config{}, times(0, nil), lb.StateUnknown},
+		{"two probes are not enough", lb.Config{}, times(2, probe), lb.StateUnknown},
+		{"three are", lb.Config{}, times(3, probe), lb.StateGood},
+		{"not when voice is required", required, times(9, probe), lb.StateUnknown},
+		{"good voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", 4.2) }), lb.StateGood},
+		{"bad voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", 2.5) }), lb.StateDegraded},
+		{"no opinion score", required, times(9, func(b *lb.Balancer) { b.Heard("b1", 7) }), lb.StateUnknown},
+		{"idle", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", 0.3) }), lb.StateGood},
+		{"overloaded", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", 1.2) }), lb.StateDegraded},
+		{"negative load", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", -1) }), lb.StateUnknown},
+		{"transport error", lb.Config{}, func(b *lb.Balancer) { times(3, probe)(b); b.Broken("b1", "refused") }, lb.StateDown},
+		{"time-outs in a row", lb.Config{}, times(5, timeout), lb.StateDown},
+		{"time-outs, interrupted", lb.Config{}, times(9, func(b *lb.Balancer) {
+			timeout(b)
+			b.SetUp("b1", time.Millisecond, false, false)
+		}), lb.StateDegraded},
+		{"three missed probes", lb.Config{}, func(b *lb.Balancer) { times(9, probe)(b); missed(b, 3) }, lb.StateGood},
+		{"four missed probes", lb.Config{}, func(b *lb.Balancer) { times(9, probe)(b); missed(b, 4) }, lb.StateDown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBalancer(t, c.cfg, nil)
+				c.feed(b)
+				b.PutNode(node("b1", "b"))
+				if got := (&patientNode{b: b}).status(); got.State != c.state || (got.State == lb.StateUnknown) != (got.Score == lb.Unknown) && got.State != lb.StateDown {
+					t.Errorf("state %s score %.0f why %q, want %s", got.State, got.Score, got.Why, c.state)
+				}
+			})
+		})
+	}
+}
+
+func missed(b *lb.Balancer, n int) {
+	for i := range n {
+		if again := b.Probed("b1", 0, false); again != (i == 0) {
+			panic("a burst is due after the first miss only")
+		}
+	}
+}
+
+// TestSlowStart: a node that recovered gets its share by and by.
+func TestSlowStart(t *testing.T) {
+	clinic(t, lb.Config{}, true, func(p *patientNode) {
+		time.Sleep(5 * time.Second)
+		full := p.status().Weight
+		p.be(behaviour{dead: true})
+		p.until(lb.StateDown)
+		p.be(healthy)
+		p.until(lb.StateGood)
+		early := p.status().Weight
+		time.Sleep(31 * time.Second)
+		if late := p.status().Weight; early > 0.2*full || late != full {
+			t.Errorf("weight %v, %v on recovery, %v after the ramp", full, early, late)
+		}
+	})
+}
+
+// TestDrain: a draining node keeps its calls and gets none; undrained it gets them at once.
+func TestDrain(t *testing.T) {
+	b := newBalancer(t, lb.Config{}, nil)
+	up := admit(t, b, lb.Request{Group: "gb"})
+	draining := *node("b1", "b")
+	draining.State = tandem.NodeDraining
+	b.PutNode(&draining)
+	wantRefusal(t, b, lb.Request{Group: "gb"}, 503, lb.ReasonNoNode, "gb")
+	if s := statusOf(b, "b1"); s.Calls != 1 || s.Why != "set draining" || s.Available {
+		t.Errorf("draining: %+v", s)
+	}
+	b.PutNode(node("b1", "b"))
+	admit(t, b, lb.Request{Group: "gb"})
+	b.Release(up.Slot)
+}
