@@ -24,11 +24,11 @@ const (
 // the store is so slow that too many wait, further ones are dropped and counted: the call goes on.
 type recorder struct {
 	*Server
-	waiting chan tandem.Call
+	waiting chan *tandem.Call
 }
 
 func newRecorder(s *Server) *recorder {
-	return &recorder{s, make(chan tandem.Call, recordsWaiting)}
+	return &recorder{s, make(chan *tandem.Call, recordsWaiting)}
 }
 
 // note has the record written as it stands.
@@ -37,7 +37,7 @@ func (r *recorder) note(c tandem.Call) {
 		return
 	}
 	select {
-	case r.waiting <- c:
+	case r.waiting <- &c:
 	default:
 		r.count.callsUnrecorded.Add(1)
 	}
@@ -47,9 +47,9 @@ func (r *recorder) note(c tandem.Call) {
 func (r *recorder) run() {
 	batch := make([]tandem.Call, 0, recordsAtOnce)
 	for c := range r.waiting {
-		batch = append(batch[:0], c)
+		batch = append(batch[:0], *c)
 		for len(batch) < recordsAtOnce && len(r.waiting) > 0 {
-			batch = append(batch, <-r.waiting)
+			batch = append(batch, *<-r.waiting)
 		}
 		r.write(batch)
 	}

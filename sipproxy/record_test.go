@@ -36,7 +36,7 @@ func (l *callLog) OpenCalls(_ context.Context, fn func(tandem.Call) error) error
 // written writes what waits and returns all that was written, as state/cause/who.
 func (r *rig) written(log *callLog) string {
 	for len(r.s.recorder.waiting) > 0 {
-		r.s.recorder.write([]tandem.Call{<-r.s.recorder.waiting})
+		r.s.recorder.write([]tandem.Call{*<-r.s.recorder.waiting})
 	}
 	var out []string
 	for i := range log.kept {
