@@ -211,14 +211,14 @@ func (b *Balancer) SetUp(node string, took time.Duration, failed, timedOut bool)
 // Reported says what load a node gives itself: 0 idle, 1 full.
 func (b *Balancer) Reported(node string, load float64) {
 	if load >= 0 { // neither negative nor NaN
-		b.observe(node, func(w *watch, now time.Time) { w.load.add(now, min(load, 2), loadTau) })
+		b.observe(node, func(w *watch, now time.Time) { w.load.add(now, min(load, 2), loadTau, loadStale) })
 	}
 }
 
 // Heard says what a phone reported of a call through a node: its mean opinion score, 1 to 5.
 func (b *Balancer) Heard(node string, mos float64) {
 	if mos >= 1 && mos <= 5 {
-		b.observe(node, func(w *watch, now time.Time) { w.voice.add(now, mos, voiceTau) })
+		b.observe(node, func(w *watch, now time.Time) { w.voice.add(now, mos, voiceTau, voiceStale) })
 	}
 }
 

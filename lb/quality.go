@@ -71,9 +71,12 @@ type mean struct {
 	at    time.Time
 }
 
-// add takes a sample. Its weight is at least that in a plain average of the first ten, and otherwise
+// add takes a sample; what went stale meanwhile is forgotten first. Its weight is at least that in a plain average of the first ten, and otherwise
 // not over a tenth when the last was long ago: a rare failure is no trend.
-func (m *mean) add(now time.Time, v float64, tau time.Duration) {
+func (m *mean) add(now time.Time, v float64, tau, stale time.Duration) {
+	if now.Sub(m.at) > stale {
+		*m = mean{}
+	}
 	weight := min(-math.Expm1(-float64(now.Sub(m.at))/float64(tau)), 0.1)
 	m.n++
 	if m.n <= 10 {
@@ -116,7 +119,7 @@ func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	if !ok {
 		w.missed++
 		w.answered = 0
-		w.loss.add(now, 1, probeTau)
+		w.loss.add(now, 1, probeTau, probeStale)
 		if w.missed > burst {
 			w.fall(now, "probes are not answered")
 		}
@@ -127,8 +130,8 @@ func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	}
 	w.missed = 0
 	w.answered++
-	w.loss.add(now, 0, probeTau)
-	w.trip.add(now, trip.Seconds(), probeTau)
+	w.loss.add(now, 0, probeTau, probeStale)
+	w.trip.add(now, trip.Seconds(), probeTau, probeStale)
 	return false
 }
 
@@ -139,8 +142,8 @@ func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) 
 	if failed || timedOut {
 		sample = 1
 	}
-	w.failed.add(now, sample, setUpTau)
-	w.answer.add(now, took.Seconds(), setUpTau)
+	w.failed.add(now, sample, setUpTau, w.backOff(setUpStale))
+	w.answer.add(now, took.Seconds(), setUpTau, w.backOff(setUpStale))
 	if !timedOut {
 		w.timeouts = 0
 		return

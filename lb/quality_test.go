@@ -3,6 +3,7 @@ package lb_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -139,10 +140,10 @@ func (p *patientNode) status() lb.NodeStatus {
 	return lb.NodeStatus{}
 }
 
-// until waits for a state and returns how long that took, at most a minute.
-func (p *patientNode) until(want lb.State) time.Duration {
+// until waits for one of some states and returns how long that took, at most a minute.
+func (p *patientNode) until(want ...lb.State) time.Duration {
 	start := time.Now()
-	for p.status().State != want && time.Since(start) < time.Minute {
+	for !slices.Contains(want, p.status().State) && time.Since(start) < time.Minute {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return time.Since(start)
@@ -173,7 +174,7 @@ func TestIllness(t *testing.T) {
 					t.Fatalf("after 20 s of health it is %s", p.status().State)
 				}
 				p.be(c.is)
-				closed := p.until(c.state)
+				closed := p.until(c.state, lb.StateDown) // of much loss, four misses in a row come about
 				before, _ := p.seen()
 				time.Sleep(2 * time.Second)
 				if taken, _ := p.seen(); taken > before+1 {
@@ -307,4 +308,29 @@ func TestDrain(t *testing.T) {
 	b.PutNode(node("b1", "b"))
 	admit(t, b, lb.Request{Group: "gb"})
 	b.Release(up.Slot)
+}
+
+// TestStale: what was found before a node was left alone does not count against it afterwards.
+func TestStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer(t, lb.Config{}, nil)
+		calls := func(n int, failed bool) lb.NodeStatus {
+			for range n {
+				b.SetUp("b1", 10*time.Millisecond, failed, false)
+				time.Sleep(time.Millisecond)
+			}
+			b.PutNode(node("b1", "b"))
+			return (&patientNode{b: b}).status()
+		}
+		if s := calls(10, true); s.State != lb.StateDegraded {
+			t.Errorf("failing: %s", s.State)
+		}
+		time.Sleep(time.Minute)
+		if s := calls(0, true); s.State != lb.StateUnknown || s.Score != lb.Unknown {
+			t.Errorf("left alone: %s %v", s.State, s.Score)
+		}
+		if s := calls(5, false); s.State != lb.StateGood || s.Failed != 0 {
+			t.Errorf("well again: %s, failed %v", s.State, s.Failed)
+		}
+	})
 }

@@ -136,7 +136,7 @@ func (s *slots) put(slot Slot) (h *holding, wasUp, ok bool) {
 			return nil, false, false
 		case phase == phaseMoving: // for a moment
 			runtime.Gosched()
-		case h.word.CompareAndSwap(word, word&^3|phaseFree):
+		case h.word.CompareAndSwap(word, word&^3):
 			s.taken.Add(-1)
 			return h, phase == phaseUp, true
 		}
