@@ -7,7 +7,7 @@ CHECKED   = $(shell $(GO) list ./... | grep -v '^tandem/tests$$')
 
 export GOFLAGS ?= -mod=readonly
 
-.PHONY: all build run check house test end-to-end test-long fuzz bench bench-dns bench-sip tools clean
+.PHONY: all build run check house test sizes end-to-end test-long fuzz bench bench-dns bench-sip tools clean
 
 all: build
 
@@ -32,14 +32,18 @@ check:
 house:
 	$(GO) test -count=1 -run '^TestHouse' -v ./tests
 
-# What proves it: check, then the real process against real clients.
-test: tools check end-to-end
+# What proves it: check, then samples at full size, then the real process against real clients.
+test: tools check sizes end-to-end
+
+# What the race detector makes so slow that check tries a smaller sample of it.
+sizes:
+	$(GO) test ./dnsd ./store
 
 end-to-end:
 	$(GO) test -count=1 -timeout 15m ./tests
 
 # The rest, run before an issue is called done: everything above at full size.
-test-long: tools check
+test-long: tools check sizes
 	TANDEM_LONG=1 $(GO) test -count=1 -timeout 60m ./tests
 	$(MAKE) fuzz FUZZTIME=60s
 

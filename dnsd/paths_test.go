@@ -156,7 +156,7 @@ func (g *generator) mutate(b []byte) []byte {
 // TestPathsAgree gives both paths the same questions. They share no code that answers.
 func TestPathsAgree(t *testing.T) {
 	questions := 500_000
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		questions = 50_000
 	}
 	for _, world := range []string{"voice", "rfc"} {

@@ -51,6 +51,7 @@ func TestCheckRecords(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // some take seconds
 			err := CheckRecords(&tandem.Zone{Head: tandem.Head{ID: "plain.test"}, Role: tandem.RolePlain, Records: test.records})
 			if test.want == "" {
 				if err != nil {
