@@ -396,6 +396,9 @@ func TestForms(t *testing.T) {
 		"a.jsonl":       "\ufeff\n" + `{"kind":"Group","id":"g1","cluster":"c1"}` + "\r\n\r\n" + `{"kind":"Cluster","id":"c1","name":"\u0031"}`,
 		"no-name":       `{"kind":"Group","id":"g1","cluster":"c1"}` + "\n" + `{"kind":"Cluster","id":"c1","name":"1"}` + "\n",
 		"a.json":        "{\n \"kind\": \"Group\", \"id\": \"g1\",\n \"cluster\": \"c1\"\n}\n\n{\"kind\":\"Cluster\",\n\"id\":\"c1\",\"name\":\"1\"}",
+		"-":             `{kind: Cluster, id: c1, name: "1"}` + "\n---\n" + `{kind: Group, id: g1, cluster: c1}` + "\n",
+		"quoted-key":    `{"kind": Cluster, "id": c1, name: '1'}` + "\n---\n" + `{"kind": Group, id: g1, cluster: c1}` + "\n",
+		"quoted-lines":  "{\n  \"kind\": Cluster,\n  \"id\": c1, 'name': \"1\", # first\n}\n--- {\"kind\": Group, id: g1, cluster: c1}\n",
 		"no-quotes-yet": "{\n  kind: Cluster,\n  id: c1, name: '1'\n}\n---\nkind: Group\nid: g1\ncluster: c1\n",
 	}
 	for name, documents := range forms {

@@ -48,8 +48,8 @@ type splitter struct {
 }
 
 // sniff tells the format of a file: by its name when that says YAML or JSON Lines, else from its
-// beginning: JSON when it begins with a brace and a quote, and JSON Lines when the first line that is
-// not empty is a whole object.
+// beginning: JSON when it begins with a brace and a quote, unless its first document is YAML alone, and
+// JSON Lines when the first line that is not empty is a whole object.
 func sniff(name string, in io.ReaderAt, size int64) format {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".yaml", ".yml":
@@ -65,10 +65,34 @@ func sniff(name string, in io.ReaderAt, size int64) format {
 		return yamlText // which may begin with a brace too, but then without quotes around its first key
 	}
 	first, _, _ := bytes.Cut(head, []byte{'\n'})
-	if json.Valid(first) || bytes.HasSuffix(bytes.TrimRight(first, " \t\r"), []byte{'}'}) {
+	switch {
+	case json.Valid(first):
+		return jsonLines
+	case !beginsJSON(head) && beginsYAML(in, size):
+		return yamlText // in flow style, with quotes around its first key
+	case bytes.HasSuffix(bytes.TrimRight(first, " \t\r"), []byte{'}'}):
 		return jsonLines
 	}
 	return jsonText
+}
+
+// beginsJSON reports whether text begins with a JSON value, or with a part of one that is too long.
+func beginsJSON(text []byte) bool {
+	var value json.RawMessage
+	err := json.NewDecoder(bytes.NewReader(text)).Decode(&value)
+	return err == nil || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// beginsYAML reports whether a file's first document, up to a line of --- or the end, is YAML.
+func beginsYAML(in io.ReaderAt, size int64) bool {
+	for doc := range documents(in, size, yamlText) {
+		if doc.err != nil {
+			return false
+		}
+		_, err := parseYAML(doc.data, doc.line)
+		return err == nil
+	}
+	return false
 }
 
 // documents yields the documents of a file in order. Reading errors are yielded as a raw with err.
