@@ -53,7 +53,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Ramp, 30*time.Second)
 	setDefault(&c.Quality.Low, 60)
 	setDefault(&c.Quality.High, 70)
-	setDefault(&c.Quality.CloseAfter, 1500*time.Millisecond)
+	setDefault(&c.Quality.CloseAfter, time.Second)
 	setDefault(&c.Quality.OpenAfter, 2*time.Second)
 	setDefault(&c.Quality.Timeouts, 5)
 	return c

@@ -44,7 +44,7 @@ type Quality struct {
 	Required   []Part        `yaml:"required"`   // parts without which a node is unknown; none
 	Low        Score         `yaml:"low"`        // below it a node degrades; 60
 	High       Score         `yaml:"high"`       // from it on a node recovers; 70
-	CloseAfter time.Duration `yaml:"closeAfter"` // time in all below Low before it closes; 1.5s
+	CloseAfter time.Duration `yaml:"closeAfter"` // time in all below Low before it closes; 1s
 	OpenAfter  time.Duration `yaml:"openAfter"`  // time in all from High on before it opens; 2s
 	Timeouts   int           `yaml:"timeouts"`   // time-outs of traffic in a row that mean down; 5
 }
@@ -244,13 +244,13 @@ func (w *watch) judge(now time.Time, passed time.Duration, worst Part) {
 	}
 }
 
-// lean adds passed time while towards holds and takes it away while not, so that neither one sample
+// lean adds passed time while towards holds and takes half of it away while not, so that neither one sample
 // nor one moment of respite decides.
 func (w *watch) lean(passed time.Duration, towards bool) time.Duration {
 	if towards {
 		w.under += passed
 	} else {
-		w.under = max(w.under-passed, 0)
+		w.under = max(w.under-passed/2, 0)
 	}
 	return w.under
 }
