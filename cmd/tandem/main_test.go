@@ -141,6 +141,16 @@ func TestTableFits(t *testing.T) {
 	if !strings.HasSuffix(out.String(), "\n333  x                                 4\n") || strings.Count(out.String(), "NAME") != 1 {
 		t.Errorf("two pages:\n%s", out.String())
 	}
+	narrow := &table{header: []string{"ID", "FROM"}}
+	narrow.add("0pgfc7hke9m7n4m9nrtg", "bob")
+	out.Reset()
+	narrow.print(&out, 30)
+	narrow.add("0pgfc7hke9m7n4m9nrtg", "alice@voice.example.net")
+	narrow.print(&out, 30)
+	want := "ID                    FROM\n0pgfc7hke9m7n4m9nrtg  bob\n0pgfc7hke9m7n4m9nrtg  alice@v…\n"
+	if out.String() != want {
+		t.Errorf("ids and later pages of a narrow table:\n%swant\n%s", out.String(), want)
+	}
 	var tricky table
 	tricky.header = []string{"X"}
 	tricky.add("a\x1b[31m\u009bb")

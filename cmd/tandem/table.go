@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,7 +12,8 @@ import (
 type table struct {
 	header []string
 	rows   [][]string
-	widths []int // set by the first print, so that further pages line up
+	most   []int // the widest cell that each column has had, so that further pages line up
+	widths []int // what is given to each
 }
 
 // add appends a row.
@@ -21,11 +23,12 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 const gap = "  "
 
 // print writes the rows there are, the first time below the header, and forgets them. With a width
-// the lines fit it: the widest columns give way first. Zero cuts nothing.
+// the lines fit it: the widest columns give way first, ids never, since commands take them. Zero cuts
+// nothing.
 func (t *table) print(w io.Writer, width int) {
 	first := t.widths == nil
+	t.measure(width)
 	if first {
-		t.measure(width)
 		t.line(w, t.header, width > 0)
 	}
 	for _, row := range t.rows {
@@ -35,28 +38,35 @@ func (t *table) print(w io.Writer, width int) {
 }
 
 func (t *table) measure(width int) {
-	t.widths = make([]int, len(t.header))
+	const least = 4 // narrower than anything could be read in
+	if t.most == nil {
+		t.most = make([]int, len(t.header))
+	}
 	total := len(gap) * (len(t.header) - 1)
 	for i, h := range t.header {
-		t.widths[i] = len(h)
+		t.most[i] = max(t.most[i], len(h))
 		for _, row := range t.rows {
-			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(row[i]))
+			t.most[i] = max(t.most[i], utf8.RuneCountInString(row[i]))
 		}
-		total += t.widths[i]
+		total += t.most[i]
 	}
+	t.widths = slices.Clone(t.most)
 	for ; width > 0 && total > width; total-- {
-		widest := 0
+		widest := -1
 		for i, n := range t.widths {
-			if n > t.widths[widest] {
+			if n > least && !identity(t.header[i]) && (widest < 0 || n > t.widths[widest]) {
 				widest = i
 			}
 		}
-		if t.widths[widest] <= 4 {
-			return // narrower than anything could be read in
+		if widest < 0 {
+			return
 		}
 		t.widths[widest]--
 	}
 }
+
+// identity tells whether the column below a header holds what another command takes.
+func identity(header string) bool { return header == "ID" || header == "CALL" }
 
 func (t *table) line(w io.Writer, cells []string, cut bool) {
 	var b strings.Builder
