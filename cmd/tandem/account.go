@@ -1,6 +1,11 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +19,8 @@ func newAccount(s *session) *cobra.Command {
 }
 
 const repointHelp = `Points one forwarding name of an account at a cluster, or at listed nodes. The key is the name's
-first label: a request type such as invite, or a key that the account's routes use.
+first label: a request type (register, invite, message, subscribe, publish, options, http,
+emergency, trunk, or one that the account's rules give), or a key that its routes use.
 
 The next request follows at once. Open dialogs stay with the node that has them.`
 
@@ -24,7 +30,7 @@ func newRepoint(s *session) *cobra.Command {
 		Use: "repoint ACCOUNT KEY (--cluster ID | --nodes ID,...)", Short: "Point a forwarding name at other feature servers",
 		Long:    repointHelp,
 		Example: "  tandem account repoint 1001 invite --cluster east\n  tandem account repoint 1001 voicemail --nodes vm1,vm2",
-		Args:    between(2, 2), ValidArgsFunction: s.completeFirst(tandem.KindAccount),
+		Args:    between(2, 2), ValidArgsFunction: s.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (to.Cluster == "") == (len(to.Nodes) == 0) {
 				return misuse("give either --cluster or --nodes")
@@ -35,6 +41,9 @@ func newRepoint(s *session) *cobra.Command {
 				return err
 			}
 			s.printf("%s of account %s repointed at revision %d\n", to.Key, args[0], result.Revision)
+			if keys := s.keys(cmd.Context(), args[0]); keys != nil && !slices.Contains(keys, to.Key) {
+				fmt.Fprintf(s.errs, "tandem: no request has the key %s yet: it is no request type, and no rule or route of account %s names it\n", to.Key, args[0])
+			}
 			return s.served(cmd.Context(), result.Revision)
 		},
 	}
@@ -44,6 +53,48 @@ func newRepoint(s *session) *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("nodes", s.completeIDs(tandem.KindNode))      // as above
 	s.waitFlag(cmd)
 	return cmd
+}
+
+// keys returns the target keys that requests of an account can have, nil when it cannot be read.
+func (s *session) keys(ctx context.Context, id string) []string {
+	item, err := s.door().Get(ctx, tandem.KindAccount, id)
+	if err != nil {
+		return nil
+	}
+	var account tandem.Account
+	if json.Unmarshal(item, &account) != nil {
+		return nil
+	}
+	var keys []string
+	for _, t := range []tandem.RequestType{
+		tandem.TypeRegister, tandem.TypeInvite, tandem.TypeMessage, tandem.TypeSubscribe, tandem.TypePublish,
+		tandem.TypeOptions, tandem.TypeHTTP, tandem.TypeEmergency, tandem.TypeTrunk,
+	} {
+		keys = append(keys, string(t))
+	}
+	for _, rule := range account.Rules {
+		keys = append(keys, string(rule.Type))
+	}
+	for _, names := range account.Routes {
+		for _, name := range names {
+			key, below, dotted := strings.Cut(name, ".")
+			if !dotted || strings.HasPrefix(below, id+".") {
+				keys = append(keys, key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// completeKey completes an account and then one of its keys.
+func (s *session) completeKey(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return s.completeFirst(tandem.KindAccount)(cmd, args, typed)
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	return matching(s.keys(ctx, args[0]), typed), cobra.ShellCompDirectiveNoFileComp
 }
 
 const moveHelp = `Gives an account other connection points, and tells when its devices follow: when every cached
