@@ -177,6 +177,7 @@ func TestExplain(t *testing.T) {
 		{"account.targets", "Account.targets (mapping of text to TargetSpec)"},
 		{"acount", "acount is not a kind; did you mean Account?"},
 		{"account.lables", "Account.lables: is not a field of Account; did you mean labels?"},
+		{"account.rout", "Account.rout: is not a field of Account; did you mean routes?"},
 		{"account.name.x", "Account.name is text: it has no fields"},
 	}
 	for _, c := range cases {

@@ -135,15 +135,22 @@ func (r *record) names() []string {
 	return names
 }
 
-// nearest returns the name among choices that is one or two slips away from name, or "".
+// nearest returns the name among choices that is one or two slips away from name, or "". Of equally
+// near ones it is the one that name begins.
 func nearest(name string, choices []string) string {
 	best, found := 3, ""
 	for _, c := range choices {
-		if d := distance(strings.ToLower(name), strings.ToLower(c)); d < best && d < len(c) {
+		d := distance(strings.ToLower(name), strings.ToLower(c))
+		if d < len(c) && (d < best || d == best && found != "" && begins(c, name) && !begins(found, name)) {
 			best, found = d, c
 		}
 	}
 	return found
+}
+
+// begins tells whether a name begins with what was written of it.
+func begins(name, written string) bool {
+	return strings.HasPrefix(strings.ToLower(name), strings.ToLower(written))
 }
 
 // distance is the number of letters to add, drop or change to get from a to b (Levenshtein).
