@@ -241,7 +241,7 @@ func (c *call) hangup() error {
 	}
 	switch {
 	case c.server.deps.Hangup == nil:
-		return c.absent("a part that can end calls")
+		return refuse(http.StatusNotImplemented, "this tandem has no part that can end calls")
 	case len(request.Reason) > maxReason:
 		return refuse(http.StatusUnprocessableEntity, "reason: has %d octets, at most %d are allowed", len(request.Reason), maxReason)
 	case slices.ContainsFunc([]byte(request.Reason), func(b byte) bool { return b < ' ' || b == 0x7f }):

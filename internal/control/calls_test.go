@@ -235,7 +235,7 @@ func TestCallShow(t *testing.T) {
 		{tenant, "GET", callOf(1, "", "").ID, "", 200, `"timeline":[{"state":"trying"`, "secret-tag", "one's own call"},
 		{tenant, "GET", callOf(2, "", "").ID, "", 404, "not found", "account", "another's call"},
 		{admin, "GET", "nosuch", "", 404, "Call nosuch: not found", "state", "no call"},
-		{admin, "POST", callOf(2, "", "").ID + "/hangup", "{}", 501, "runs without a part that can end calls", "b1", "hanging up without a proxy"},
+		{admin, "POST", callOf(2, "", "").ID + "/hangup", "{}", 501, "has no part that can end calls", "b1", "hanging up without a proxy"},
 		{admin, "POST", "nosuch/hangup", "{}", 404, "not found", "501", "hanging up nothing"},
 	}
 	for _, c := range cases {
