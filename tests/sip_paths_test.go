@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,32 @@ func TestCallOverTCP(t *testing.T) {
 	s.phone(100, "uac_request", long, "-t", "t1").succeed()
 	if got := len(stream.requests("MESSAGE")); got != 1 {
 		t.Errorf("over TCP east1 got %d long messages, want 1", got)
+	}
+}
+
+// A phone whose digest-uri names the server it sends to, whatever the Request-URI, is let in; with a
+// wrong password it is not.
+func TestDigestNamesServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	east := s.feature(8, "uas_call")
+	for method, scenario := range map[string]string{"REGISTER": "uac_request", "INVITE": "uac_call"} {
+		r := fromAlice(method)
+		r.server = true
+		phone := s.phone(100, scenario, r)
+		phone.succeed()
+		if want := fmt.Sprintf(`uri="sip:%s:5060"`, s.addr(1)); !strings.Contains(phone.trace(), want) {
+			t.Errorf("no %s has %s: sipp names another place", method, want)
+		}
+		before := len(east.requests("INVITE"))
+		r.password = "guess"
+		s.phone(101, scenario, r).refused("403")
+		if got := len(east.requests("INVITE")); got != before {
+			t.Errorf("%s with a wrong password reached the feature server", method)
+		}
+	}
+	if got := len(east.requests("BYE")); got != 1 {
+		t.Errorf("east1 got %d BYEs, want 1", got)
 	}
 }
 

@@ -144,6 +144,7 @@ type request struct {
 	password string
 	header   string        // one more header line
 	hold     time.Duration // of each half of a call
+	server   bool          // the digest-uri is the server's, as sipp has it by itself
 }
 
 // phone starts sipp as a phone that plays scenario once.
@@ -160,8 +161,11 @@ func (s *server) phone(host int, scenario string, r request, args ...string) *si
 	}
 	base := []string{
 		s.addr(1) + ":5060", "-m", "1", "-au", r.user, "-ap", r.password, "-timeout", "20s", "-timeout_error",
-		"-auth_uri", strings.TrimPrefix(r.uri, "sip:"), "-key", "req_uri", r.uri, "-key", "req_from", "sip:" + r.from,
+		"-key", "req_uri", r.uri, "-key", "req_from", "sip:" + r.from,
 		"-key", "req_to", "sip:" + r.to, "-key", "req_header", r.header,
+	}
+	if !r.server {
+		base = append(base, "-auth_uri", strings.TrimPrefix(r.uri, "sip:"))
 	}
 	return s.sipp(host, scenario, r, append(base, args...)...)
 }
