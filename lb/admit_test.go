@@ -1,6 +1,7 @@
 package lb_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -422,4 +423,9 @@ func BenchmarkAdmit(b *testing.B) {
 			})
 		})
 	}
+}
+
+func contextWithEnd(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithCancel(t.Context())
 }
