@@ -31,12 +31,11 @@ func (c *call) list(k tandem.Kind) error {
 	if limit == 0 {
 		return refuse(http.StatusBadRequest, "limit: 0 is not a number from 1 to %d", mostPage)
 	}
-	q := c.r.URL.Query()
-	owner := q.Get("account")
-	if owner != "" && !c.by.MaySee(owner) {
-		return refuse(http.StatusNotFound, "%s %.80s: not found", tandem.KindAccount, owner)
+	if _, err = c.account(); err != nil {
+		return err
 	}
-	found, err := c.server.deps.Reader.List(c.r.Context(), c.by, k, owner, q.Get("after"), int(limit))
+	q := c.r.URL.Query()
+	found, err := c.server.deps.Reader.List(c.r.Context(), c.by, k, q.Get("account"), q.Get("after"), int(limit))
 	if err != nil {
 		return fmt.Errorf("list %s: %w", Plural(k), err)
 	}
