@@ -1,7 +1,6 @@
 package main
 
 import (
-	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,8 +25,9 @@ func newProvisioningURL(s *session) *cobra.Command {
 		Example: "  tandem device provisioning-url 1001-2 --for 2h",
 		Args:    between(1, 1), ValidArgsFunction: s.completeFirst(tandem.KindDevice),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if ttl < time.Second || ttl/time.Second > math.MaxUint32 {
-				return misuse("--for %s is not a time of a second or more", ttl)
+			const most = 30 * 24 * time.Hour
+			if ttl < time.Second || ttl > most {
+				return misuse("--for %s is not between 1s and 720h", ttl)
 			}
 			made, err := s.door().ProvisioningURL(cmd.Context(), args[0], control.PermitRequest{Seconds: uint32(ttl / time.Second)})
 			if err != nil {
