@@ -24,7 +24,7 @@ func newDNSTrace(s *session) *cobra.Command {
 				return err
 			}
 			return s.show(form, steps, func() table {
-				t := table{header: []string{"WHAT", "FOUND"}}
+				t := table{header: []string{"WHAT", "FOUND"}, whole: true}
 				for _, step := range steps {
 					what := step.What
 					for line := range strings.SplitSeq(step.Text, "\n") {

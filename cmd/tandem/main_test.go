@@ -151,6 +151,13 @@ func TestTableFits(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("ids and later pages of a narrow table:\n%swant\n%s", out.String(), want)
 	}
+	whole := &table{header: []string{"WHAT", "FOUND"}, whole: true}
+	whole.add("answer", "all of it")
+	out.Reset()
+	whole.print(&out, 10)
+	if want = "WHAT    FOUND\nanswer  all of it\n"; out.String() != want {
+		t.Errorf("a table that is not cut:\n%swant\n%s", out.String(), want)
+	}
 	var tricky table
 	tricky.header = []string{"X"}
 	tricky.add("a\x1b[31m\u009bb")

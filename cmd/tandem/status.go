@@ -37,7 +37,7 @@ func (s *session) status(status control.Status) {
 	s.printf("tandem %s, up since %s\n", status.Version, status.Started.Local().Format(time.DateTime))
 	s.printf("revision %d, epoch %d\n", status.Revision, status.Epoch)
 	s.printf("\n")
-	t := table{header: []string{"PART", "STATE", "SERVES", "LISTENS"}}
+	t := table{header: []string{"PART", "STATE", "SERVES", "LISTENS"}, whole: true}
 	for _, p := range status.Parts {
 		serves := ""
 		if p.Serves != 0 {

@@ -12,6 +12,7 @@ import (
 type table struct {
 	header []string
 	rows   [][]string
+	whole  bool  // nothing is cut: its last column is read or copied to the end
 	most   []int // the widest cell that each column has had, so that further pages line up
 	widths []int // what is given to each
 }
@@ -27,6 +28,9 @@ const gap = "  "
 // nothing.
 func (t *table) print(w io.Writer, width int) {
 	first := t.widths == nil
+	if t.whole {
+		width = 0
+	}
 	t.measure(width)
 	if first {
 		t.line(w, t.header, width > 0)
