@@ -26,6 +26,9 @@ type call struct {
 	seen tandem.Call
 	old  alarm
 	of   *worker
+	// What hanging up needs: the INVITE until its final answer, and the highest CSeq towards each side.
+	invite *forwarding
+	cseqs  [2]uint32
 }
 
 // callTable holds the live calls of one worker and remembers those that ended last.
@@ -34,13 +37,14 @@ type callTable struct {
 
 	mu    *sync.Mutex // people look from outside
 	live  map[callKey]*call
+	dead  map[callKey]*hungUp
 	past  []tandem.Call // ring; next is where the next ended call goes
 	next  int
 	total uint64
 }
 
 func newCallTable(limit int) callTable {
-	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call)}
+	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), dead: make(map[callKey]*hungUp)}
 }
 
 // begin notes a call whose INVITE was accepted for processing; nil when it is known already, or
@@ -115,11 +119,16 @@ func (c *call) ringing(w *worker, node string) {
 	})
 }
 
-func (c *call) answered(w *worker, node string) {
+// answered notes a 2xx. dialogs are what requests to both sides are made of, nil when that is not known.
+func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog) {
 	c.change(func(s *tandem.Call) {
 		if !s.WasAnswered() {
 			s.Enter(tandem.CallAnswered, w.now)
 			s.Node, s.Quality.Answer, s.Status = node, c.since(w), 200
+			c.invite = nil
+			if dialogs != nil {
+				s.Dialogs = dialogs
+			}
 			s.Expires = w.now.Add(longest).UTC()
 			w.alarms.set(&c.old, c, limitAlarm, w.now.Add(longest))
 		}
@@ -178,7 +187,7 @@ func (t *callTable) bye(w *worker, m *wire.Message) {
 func (t *callTable) late(w *worker, m *wire.Message) {
 	if m.CSeqMethod == "INVITE" && m.Status/100 == 2 {
 		if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
-			c.answered(w, c.seen.Node)
+			c.answered(w, c.seen.Node, nil)
 		}
 	}
 }

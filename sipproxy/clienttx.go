@@ -25,7 +25,10 @@ type clientTx struct {
 	interval time.Duration
 	retry    alarm // Timers A, E
 	limit    alarm // Timers B, D, F, K, M
-	leg      *leg  // whose request it is; nil for a CANCEL, whose answer nobody waits for
+	leg      *leg  // whose request it is; nil for a CANCEL, whose answer nobody waits for, and our own
+	// done, of a request of our own, takes its final answer; nil when none came.
+	done   func(*wire.Message)
+	reason string // value of Reason for the CANCEL
 	// cancelled: a CANCEL went out, or will with the first provisional response.
 	cancelled bool
 }
@@ -70,8 +73,11 @@ func (tx *clientTx) response(m *wire.Message) {
 		tx.w.alarms.stop(&tx.retry)
 		tx.linger(t4) // Timer K
 	}
-	if tx.leg != nil {
+	switch {
+	case tx.leg != nil:
 		tx.leg.response(tx, m)
+	case tx.done != nil && m.Status >= 200:
+		tx.done(m)
 	}
 }
 
@@ -135,7 +141,11 @@ func (tx *clientTx) cancel() {
 }
 
 func (tx *clientTx) sendCancel() {
-	tx.w.start(tx.key.id, tx.follow("CANCEL", tx.req.Get(wire.NameTo)), tx.to, giveUp, nil)
+	m := tx.follow("CANCEL", tx.req.Get(wire.NameTo))
+	if tx.reason != "" {
+		m.Headers = append(m.Headers, wire.Header{Raw: "Reason", Value: tx.reason})
+	}
+	tx.w.start(tx.key.id, m, tx.to, giveUp, nil)
 	tx.w.alarms.set(&tx.limit, tx, limitAlarm, tx.w.now.Add(giveUp))
 }
 
@@ -177,6 +187,7 @@ func (tx *clientTx) wake(which alarmKind) {
 	tx.w.count.timeouts.Add(1)
 	if tx.leg == nil {
 		tx.end()
+		tx.lost()
 		return
 	}
 	tx.leg.silent(tx)
@@ -205,6 +216,14 @@ func (tx *clientTx) unreachable() {
 	tx.end()
 	if tx.leg != nil {
 		tx.leg.unreachable(tx)
+	}
+	tx.lost()
+}
+
+// lost tells who sent a request of our own that it gets no answer.
+func (tx *clientTx) lost() {
+	if tx.done != nil {
+		tx.done(nil)
 	}
 }
 

@@ -28,10 +28,14 @@ func (w *worker) inDialog(a *ask) (*plan, *refusal) {
 	if a.peer == nil {
 		a.account = w.dir.AccountByHash(p.Account) // whose credentials end here
 	}
+	if r := w.calls.gone(a.m); r != nil {
+		return nil, r
+	}
 	t, ok := w.pinned(a, &p)
 	if !ok {
 		return nil, refuse(481, "Call/Transaction Does Not Exist: its server is gone")
 	}
+	w.calls.passing(a.m)
 	if a.m.Method == "BYE" {
 		w.calls.bye(w, a.m)
 	}

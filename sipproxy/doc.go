@@ -33,6 +33,7 @@
 //	bind.go            its bindings are written, off the workers
 //	forward.go         Via, Record-Route, branches, best response, failover, CANCEL
 //	call.go            what people see of calls
+//	hangup.go          calls that somebody here ends
 //
 // # Decisions
 //

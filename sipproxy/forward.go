@@ -65,6 +65,8 @@ type forwarding struct {
 	done bool // a final response went upstream
 	// cancelled: the caller gave up.
 	cancelled bool
+	// hung: the call was hung up before it was answered.
+	hung *hungUp
 }
 
 // leg is one branch.
@@ -97,7 +99,9 @@ func (w *worker) forward(a *ask, p *plan) {
 	if a.m.Method == "INVITE" {
 		tx.respond(a.m.Response(100, "Trying", ""))
 		if a.m.To.Tag == "" {
-			f.call = w.calls.begin(w, a, p)
+			if f.call = w.calls.begin(w, a, p); f.call != nil {
+				f.call.invite = f
+			}
 		}
 	}
 	f.legs = make([]*leg, len(p.legs))
@@ -244,7 +248,7 @@ func (l *leg) response(tx *clientTx, m *wire.Message) {
 		}
 	case m.Status < 300:
 		l.settled(m)
-		f.success(l, tx.node, m)
+		f.success(l, tx, m)
 	case m.Status == 503 && l.next < len(l.plan.targets) && !f.cancelled && !f.done:
 		f.w.count.failovers.Add(1)
 		l.try()
@@ -265,7 +269,7 @@ func (l *leg) late(tx *clientTx, m *wire.Message) {
 	case m.Status < 200:
 		tx.cancel()
 	case m.Status < 300:
-		l.f.success(l, tx.node, m)
+		l.f.success(l, tx, m)
 		l.f.cancelOthers(nil)
 	}
 }
@@ -346,12 +350,20 @@ func (l *leg) settled(m *wire.Message) {
 }
 
 // success passes a 2xx of a node upstream: the first of any request, and every one of an INVITE.
-func (f *forwarding) success(l *leg, node string, m *wire.Message) {
+func (f *forwarding) success(l *leg, tx *clientTx, m *wire.Message) {
+	if f.hung != nil {
+		f.tooLate(tx, m)
+		return
+	}
 	if f.done && f.req.Method != "INVITE" {
 		return
 	}
-	if !f.done {
-		f.call.answered(f.w, node)
+	switch {
+	case f.done:
+	case f.call != nil:
+		f.call.answered(f.w, tx.node, f.dialogs(tx.to, m))
+	case f.req.To.Tag != "":
+		f.w.calls.confirmed(m)
 	}
 	f.finish(m)
 	f.cancelOthers(l)

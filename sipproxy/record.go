@@ -85,6 +85,9 @@ func (s *Server) takeUp(ctx context.Context) error {
 		}
 		w := s.workerOf(kept.CallID)
 		c := &call{key: callKey{kept.CallID, kept.Dialogs[0].RemoteTag}, of: w, seen: kept}
+		for i := range min(len(kept.Dialogs), len(c.cseqs)) {
+			c.cseqs[i] = kept.Dialogs[i].CSeq + leap
+		}
 		w.calls.live[c.key] = c
 		w.alarms.set(&c.old, c, limitAlarm, now.Add(max(left, time.Second)))
 		return nil

@@ -227,7 +227,7 @@ func (b *builder) controlDeps() control.Deps {
 		deps.Trace = b.trace
 	}
 	if b.sip != nil {
-		deps.Registrations, deps.Calls = b.sip.Registrations, b.sip.Calls
+		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup
 	}
 	if b.provision != nil {
 		deps.Permit = b.provision.Permit
