@@ -105,6 +105,9 @@ func (w *worker) refused(a *ask, r *refusal) {
 		From: party(a.m.From.URI), To: party(a.m.To.URI),
 		Cause: strconv.Itoa(r.status), Status: uint16(r.status), Reason: r.reason, EndedBy: tandem.EndedByAppliance,
 	}
+	if a.peer != nil && a.peer.Role == tandem.PeerCore {
+		c.Type = "core"
+	}
 	if a.account != nil {
 		c.Account = a.account.ID
 	}

@@ -84,6 +84,9 @@ func TestCallsAreRecorded(t *testing.T) {
 		{"number not in service", func(r *rig) {
 			r.deliverRaw(pstn, carrierCall(func(m *msg) { m.uri = "sip:0999@127.0.0.1" }))
 		}, "ended/404/appliance"},
+		{"a feature server's to nobody", func(r *rig) {
+			r.deliverRaw(node1, carrierCall(func(m *msg) { m.uri = "sip:nobody@acme.voice.example.net" }))
+		}, "ended/404/appliance"},
 		{"a stranger without credentials", func(r *rig) {
 			r.deliverRaw(strange, carrierCall())
 		}, ""},
@@ -94,6 +97,9 @@ func TestCallsAreRecorded(t *testing.T) {
 			tt.play(r)
 			if got := r.written(log); got != tt.want {
 				t.Errorf("recorded %q, want %q", got, tt.want)
+			}
+			if n := len(log.kept); n > 0 && (log.kept[n-1].Type == "core") != strings.HasPrefix(tt.name, "a feature server") {
+				t.Errorf("recorded with type %q", log.kept[n-1].Type)
 			}
 			for _, c := range log.kept[:max(0, len(log.kept)-1)] {
 				if len(c.Dialogs) == 0 || c.Route != "invite.1001.svc.voice.example.net" {

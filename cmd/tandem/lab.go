@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -71,6 +72,7 @@ func relative(path string) string {
 // lab runs the appliance and the telco. The telco ends first, so that its phones can say good-bye.
 func (s *session) lab(ctx context.Context, cfg *node.Config, telco lab.Config) error {
 	log := cfg.Log.Logger(s.errs)
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the phones' SIP stack has things to say that help nobody here
 	n, err := node.New(cfg, log)
 	if err != nil {
 		return err
