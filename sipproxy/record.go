@@ -14,14 +14,16 @@ type CallLog interface {
 	OpenCalls(context.Context, func(tandem.Call) error) error
 }
 
-// Bounds of recording: records waiting to be written, and written at once.
+// Bounds of recording: records waiting to be written, and written at once; and how long the first
+// of a batch waits for others, because a synced write costs the same for one as for many.
 const (
 	recordsWaiting = 65536
 	recordsAtOnce  = 512
+	recordsGather  = 25 * time.Millisecond
 )
 
-// recorder writes call records behind the workers' backs, in the order in which they were noted. When
-// the store is so slow that too many wait, further ones are dropped and counted: the call goes on.
+// recorder writes call records behind the workers' backs, in the order in which they were noted and
+// some 25 ms later, so that what a kill -9 can take is that much. When the store is so slow that too many wait, further ones are dropped and counted: the call goes on.
 type recorder struct {
 	*Server
 	waiting chan *tandem.Call
@@ -48,11 +50,26 @@ func (r *recorder) run() {
 	batch := make([]tandem.Call, 0, recordsAtOnce)
 	for c := range r.waiting {
 		batch = append(batch[:0], *c)
-		for len(batch) < recordsAtOnce && len(r.waiting) > 0 {
-			batch = append(batch, *<-r.waiting)
-		}
-		r.write(batch)
+		r.write(r.gather(batch))
 	}
+}
+
+// gather adds to batch what is noted until it is time to write, or there is enough, or no more comes.
+func (r *recorder) gather(batch []tandem.Call) []tandem.Call {
+	timer := time.NewTimer(recordsGather)
+	defer timer.Stop()
+	for len(batch) < recordsAtOnce {
+		select {
+		case c, ok := <-r.waiting:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, *c)
+		case <-timer.C:
+			return batch
+		}
+	}
+	return batch
 }
 
 func (r *recorder) write(batch []tandem.Call) {
