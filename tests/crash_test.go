@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -92,6 +93,10 @@ func TestEnd(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.feature(8, "uas_any")
+	s.phone(100, "uac_request", fromAlice("MESSAGE")).succeed()
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil { // its twin is stop's SIGTERM
+		t.Fatal(err)
+	}
 	s.phone(100, "uac_request", fromAlice("MESSAGE")).succeed()
 	s.stop()
 	if _, code := s.run("", "status"); code != 5 {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -42,5 +44,6 @@ func (s *session) serve(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGHUP) // nobody's calls end because a terminal was closed or a log turned over
 	return n.Run(ctx)
 }
