@@ -21,11 +21,10 @@ import (
 // TANDEM_DNS_SEED repeats a run.
 func TestDNSDifferential(t *testing.T) {
 	t.Parallel()
-	zones, questions := 80, 150
+	zones, questions, seed := 80, 150, uint64(1) // the sample is the same each time
 	if os.Getenv("TANDEM_LONG") != "" {
-		zones, questions = 600, 400
+		zones, questions, seed = 600, 400, uint64(time.Now().UnixNano())
 	}
-	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("TANDEM_DNS_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
