@@ -1,7 +1,8 @@
 package lb
 
 import (
-	"time"
+	"cmp"
+	"slices"
 
 	"tandem/internal/tandem"
 )
@@ -16,34 +17,9 @@ const (
 	ReasonCapacity  Reason = "capacity"   // this instance's own table of calls is full
 )
 
-// Request asks for a call to be admitted.
-type Request struct {
-	Group string             // of the called account when that is ours, else of the caller's; it is placed on this one's cluster
-	Other string             // of the other side when that is ours too; empty or the same: one slot
-	Type  tandem.RequestType // that the node must serve
-	// Counted asks only for the slots: the caller has a node or needs none.
-	Counted bool
-	// Emergency asks for slots that no limit withholds and unknown groups do not hinder; implies Counted.
-	Emergency bool
-}
-
-// Placement is an admitted call: its slot, to be released once, and its node.
-type Placement struct {
-	Slot Slot
-	Node string // empty when only counted
-}
-
-// Refusal says why a call was not admitted; Code zero: it was.
-type Refusal struct {
-	Code       int // 486 or 503
-	Reason     Reason
-	Group      string        // that failed the condition
-	RetryAfter time.Duration // zero for 486
-}
-
 // Admit judges one call: node and quality first, then one slot in every group it touches, all or
 // none. It waits for nothing, unless Leases must be asked.
-func (b *Balancer) Admit(r Request) (Placement, Refusal) {
+func (b *Balancer) Admit(r tandem.Admission) (tandem.Admitted, tandem.Refusal) {
 	if r.Emergency {
 		return b.admitEmergency(r)
 	}
@@ -55,16 +31,11 @@ func (b *Balancer) Admit(r Request) (Placement, Refusal) {
 	if rules == nil {
 		return b.refuse(ReasonNoCluster, r.Group)
 	}
+	var found tandem.Admitted
 	var node *candidate
 	if !r.Counted {
-		c := b.table.Load().clusters[rules.Cluster]
-		if rules.Cluster == "" {
-			return b.refuse(ReasonNoCluster, r.Group)
-		} else if c == nil {
-			return b.refuse(ReasonNoNode, r.Group)
-		}
 		var reason Reason
-		if node, reason = c.choose(rules, r.Type, b.cfg.UnknownQualifies); node == nil {
+		if node, found.Usable, reason = b.find(rules, r); reason != "" {
 			return b.refuse(reason, r.Group)
 		}
 	}
@@ -73,6 +44,9 @@ func (b *Balancer) Admit(r Request) (Placement, Refusal) {
 		if other = b.ledger.find(r.Other); other == nil {
 			return b.refuse(ReasonNoCluster, r.Other)
 		}
+	}
+	if r.Joined != 0 {
+		return b.join(r, found, node, [...]*account{primary, other})
 	}
 	if reason := b.take(primary, r.Group); reason != "" {
 		return b.refuse(reason, r.Group)
@@ -83,16 +57,64 @@ func (b *Balancer) Admit(r Request) (Placement, Refusal) {
 			return b.refuse(reason, r.Other)
 		}
 	}
-	p, ok := b.enter(node, primary, other)
-	if !ok {
+	if !b.enter(&found, node, primary, other) {
 		return b.refuse(ReasonCapacity, r.Group)
 	}
 	b.count.admitted.Add(1)
-	return p, Refusal{}
+	return found, tandem.Refusal{}
+}
+
+// find chooses the node of a call; when there is none, the reason. A node of nil without a reason is
+// a place that is no node of ours.
+func (b *Balancer) find(rules *Group, r tandem.Admission) (node *candidate, usable int, reason Reason) {
+	t := b.table.Load()
+	if rules.Cluster == "" {
+		return nil, 0, cmp.Or(rules.Refuse, ReasonNoCluster)
+	}
+	if r.Among != nil {
+		if usable, reason = t.order(r.Among, rules, r.Type, b.cfg.UnknownQualifies); reason != "" {
+			return nil, 0, reason
+		}
+		if n := t.nodes[r.Among[0].Node]; n != nil {
+			node = &n.candidate
+		}
+		return node, usable, ""
+	}
+	c := t.clusters[rules.Cluster]
+	if c == nil {
+		return nil, 0, ReasonNoNode
+	}
+	node, reason = c.choose(rules, r.Type, b.cfg.UnknownQualifies)
+	return node, 0, reason
+}
+
+// join counts a call that continues another one: in the groups which that one does not hold yet.
+func (b *Balancer) join(r tandem.Admission, found tandem.Admitted, node *candidate, accts [2]*account) (tandem.Admitted, tandem.Refusal) {
+	for i, a := range accts {
+		if a == nil {
+			continue
+		}
+		group := [...]string{r.Group, r.Other}[i]
+		if b.slots.holds(r.Joined, a) {
+			continue
+		}
+		if reason := b.take(a, group); reason != "" {
+			return b.refuse(reason, group)
+		}
+		if !b.slots.add(r.Joined, a) { // ended meanwhile, or touches too many groups
+			a.give()
+			return b.refuse(ReasonCapacity, group)
+		}
+	}
+	if node != nil && !b.enter(&found, node, nil, nil) {
+		return b.refuse(ReasonCapacity, r.Group)
+	}
+	b.count.joined.Add(1)
+	return found, tandem.Refusal{}
 }
 
 // enter writes down a call whose groups' slots are taken; when the table is full they are given back.
-func (b *Balancer) enter(node *candidate, primary, other *account) (p Placement, ok bool) {
+func (b *Balancer) enter(found *tandem.Admitted, node *candidate, primary, other *account) bool {
 	slot, h := b.slots.get()
 	if h == nil {
 		for _, a := range [...]*account{primary, other} {
@@ -100,32 +122,45 @@ func (b *Balancer) enter(node *candidate, primary, other *account) (p Placement,
 				a.give()
 			}
 		}
-		return p, false
+		return false
 	}
 	h.accts = [mostGroups]*account{primary, other}
-	if p.Slot = slot; node != nil {
-		p.Node = node.id
+	if found.Slot = slot; node != nil {
+		found.Node = node.id
 		node.state.calls.Add(1)
 		node.state.pending.Add(1)
 		h.node.Store(node.state)
 	}
-	return p, true
+	return true
 }
 
 // admitEmergency takes slots whatever the limits; a full table admits too, without a slot.
-func (b *Balancer) admitEmergency(r Request) (Placement, Refusal) {
+func (b *Balancer) admitEmergency(r tandem.Admission) (tandem.Admitted, tandem.Refusal) {
 	b.count.emergency.Add(1)
+	var found tandem.Admitted
+	var node *candidate
+	if len(r.Among) > 0 {
+		t := b.table.Load()
+		t.orderAll(r.Among)
+		found.Usable = len(r.Among)
+		if n := t.nodes[r.Among[0].Node]; n != nil {
+			node = &n.candidate
+		}
+	}
 	primary, other := b.ledger.find(r.Group), (*account)(nil)
 	if r.Other != r.Group {
 		other = b.ledger.find(r.Other)
+	}
+	if r.Joined != 0 {
+		primary, other = nil, nil
 	}
 	for _, a := range [...]*account{primary, other} {
 		if a != nil {
 			a.force()
 		}
 	}
-	p, _ := b.enter(nil, primary, other)
-	return p, Refusal{}
+	b.enter(&found, node, primary, other)
+	return found, tandem.Refusal{}
 }
 
 // take takes a slot of one group, asking the leases when this instance's are used up.
@@ -157,16 +192,16 @@ func (b *Balancer) take(a *account, group string) Reason {
 }
 
 // refuse counts and words a refusal.
-func (b *Balancer) refuse(reason Reason, group string) (Placement, Refusal) {
+func (b *Balancer) refuse(reason Reason, group string) (tandem.Admitted, tandem.Refusal) {
 	b.count.refused(reason)
 	if reason == ReasonPermitted {
-		return Placement{}, Refusal{Code: 486, Reason: reason, Group: group}
+		return tandem.Admitted{}, tandem.Refusal{Code: 486, Reason: string(reason), Group: group}
 	}
-	return Placement{}, Refusal{Code: 503, Reason: reason, Group: group, RetryAfter: b.cfg.RetryAfter}
+	return tandem.Admitted{}, tandem.Refusal{Code: 503, Reason: string(reason), Group: group, RetryAfter: b.cfg.RetryAfter}
 }
 
 // Answered says that a call's set-up is over: its node is rid of that work. Only the first time counts.
-func (b *Balancer) Answered(slot Slot) {
+func (b *Balancer) Answered(slot tandem.Slot) {
 	h := b.slots.find(slot)
 	if h == nil {
 		return
@@ -177,40 +212,40 @@ func (b *Balancer) Answered(slot Slot) {
 	}
 }
 
-// Move gives a call in set-up another node of its cluster after the last one failed; group and type
-// are those of its Request. It reports false when there is no other, or the call is not in set-up.
-func (b *Balancer) Move(slot Slot, r Request, tried []string) (string, bool) {
-	a, h := b.ledger.find(r.Group), b.slots.find(slot)
-	if a == nil || h == nil || a.rules.Load() == nil {
-		return "", false
+// Move gives a call in set-up another node after the last one failed. It reports false, and changes
+// nothing, when that node takes no calls now, or the call is not in set-up. A node that is not
+// known is not counted, but does.
+func (b *Balancer) Move(slot tandem.Slot, node string) bool {
+	n := b.table.Load().nodes[node]
+	if n != nil && !n.Available {
+		return false
 	}
-	rules := a.rules.Load()
-	c := b.table.Load().clusters[rules.Cluster]
-	if c == nil {
-		return "", false
+	h := b.slots.find(slot)
+	if h == nil || !h.step(slot, phaseSetUp, phaseMoving) {
+		return false
 	}
-	next, _ := c.without(tried).choose(rules, r.Type, b.cfg.UnknownQualifies)
-	if next == nil || !h.step(slot, phaseSetUp, phaseMoving) {
-		return "", false
+	var state *nodeState
+	if n != nil {
+		state = n.candidate.state
+		state.calls.Add(1)
+		state.pending.Add(1)
 	}
-	next.state.calls.Add(1)
-	next.state.pending.Add(1)
-	if old := h.node.Swap(next.state); old != nil {
+	if old := h.node.Swap(state); old != nil {
 		old.calls.Add(-1)
 		old.pending.Add(-1)
 	}
 	h.step(slot, phaseMoving, phaseSetUp)
-	return next.id, true
+	return true
 }
 
 // Release gives back all that a call holds, whatever its end. Releasing again, or what never was, is
 // counted and changes nothing; it reports whether this was the release that counted.
-func (b *Balancer) Release(slot Slot) bool {
+func (b *Balancer) Release(slot tandem.Slot) bool {
 	h, wasUp, ok := b.slots.put(slot)
 	if !ok {
 		return false
 	}
-	for _, a := range h.accts {
+	for _, a := range b.slots.groups(slot, h) {
 		if a != nil && !a.give() {
 			b.count.negative.Add(1)
 		}
@@ -227,10 +262,10 @@ func (b *Balancer) Release(slot Slot) bool {
 
 // Restore takes up a call that was up before a restart, from its record, whatever the limits; a node
 // or group that is not known (yet) is no hindrance. It returns zero when the table is full.
-func (b *Balancer) Restore(groups []string, node string) Slot {
+func (b *Balancer) Restore(groups []string, node string, answered bool) tandem.Slot {
 	var accts [mostGroups]*account
 	for i, id := range groups[:min(len(groups), mostGroups)] {
-		if i == 0 || id != groups[0] {
+		if !slices.Contains(groups[:i], id) {
 			accts[i] = b.ledger.open(id, (*account).force)
 		}
 	}
@@ -240,7 +275,18 @@ func (b *Balancer) Restore(groups []string, node string) Slot {
 		at = &candidate{id: node, state: m.state}
 	}
 	b.mu.Unlock()
-	p, _ := b.enter(at, accts[0], accts[1])
-	b.Answered(p.Slot)
-	return p.Slot
+	var found tandem.Admitted
+	if !b.enter(&found, at, nil, nil) {
+		for _, a := range accts {
+			if a != nil {
+				a.give()
+			}
+		}
+		return 0
+	}
+	b.slots.find(found.Slot).accts = accts
+	if answered {
+		b.Answered(found.Slot)
+	}
+	return found.Slot
 }

@@ -18,7 +18,7 @@ import (
 
 func newBalancer(t testing.TB, cfg lb.Config, leases lb.Leases) *lb.Balancer {
 	t.Helper()
-	b, err := lb.New(cfg, leases, slog.New(slog.DiscardHandler))
+	b, err := lb.New(cfg, lb.Deps{Leases: leases}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func reading(b *lb.Balancer, name string) (sum float64) {
 	return sum
 }
 
-func admit(t *testing.T, b *lb.Balancer, r lb.Request) lb.Placement {
+func admit(t *testing.T, b *lb.Balancer, r tandem.Admission) tandem.Admitted {
 	t.Helper()
 	p, refused := b.Admit(r)
 	if refused.Code != 0 {
@@ -54,10 +54,10 @@ func admit(t *testing.T, b *lb.Balancer, r lb.Request) lb.Placement {
 	return p
 }
 
-func wantRefusal(t *testing.T, b *lb.Balancer, r lb.Request, code int, reason lb.Reason, group string) {
+func wantRefusal(t *testing.T, b *lb.Balancer, r tandem.Admission, code int, reason lb.Reason, group string) {
 	t.Helper()
 	_, got := b.Admit(r)
-	if got.Code != code || got.Reason != reason || got.Group != group || (code == 503) != (got.RetryAfter > 0) {
+	if got.Code != code || got.Reason != string(reason) || got.Group != group || (code == 503) != (got.RetryAfter > 0) {
 		t.Errorf("Admit(%+v) = %+v, want %d %s for group %s", r, got, code, reason, group)
 	}
 }
@@ -65,7 +65,7 @@ func wantRefusal(t *testing.T, b *lb.Balancer, r lb.Request, code int, reason lb
 // TestPermitted: L5, L6, L8, L10 and limits that change while calls are up.
 func TestPermitted(t *testing.T) {
 	b := newBalancer(t, lb.Config{}, nil)
-	inA, cross := lb.Request{Group: "ga", Other: "ga"}, lb.Request{Group: "gb", Other: "ga"}
+	inA, cross := tandem.Admission{Group: "ga", Other: "ga"}, tandem.Admission{Group: "gb", Other: "ga"}
 	first := admit(t, b, inA)
 	if b.Used("ga") != 1 || (first.Node != "a1" && first.Node != "a2") {
 		t.Errorf("a call within ga uses %d slots on %s, want 1 on a1 or a2", b.Used("ga"), first.Node)
@@ -80,7 +80,7 @@ func TestPermitted(t *testing.T) {
 	if b.Used("gb") != 1 {
 		t.Errorf("gb has %d slots after a refusal for ga, want 1: all or none", b.Used("gb"))
 	}
-	admit(t, b, lb.Request{Group: "gb"}) // others are unaffected
+	admit(t, b, tandem.Admission{Group: "gb"}) // others are unaffected
 	if !b.Release(first.Slot) {
 		t.Error("a release did not count")
 	}
@@ -94,19 +94,19 @@ func TestPermitted(t *testing.T) {
 	b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 2})
 	admit(t, b, inA)
 	b.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 0})
-	wantRefusal(t, b, lb.Request{Group: "gb"}, 486, lb.ReasonPermitted, "gb") // zero permits none
+	wantRefusal(t, b, tandem.Admission{Group: "gb"}, 486, lb.ReasonPermitted, "gb") // zero permits none
 }
 
 // TestReleaseTwice: a second release, also after its holding was used again, changes nothing.
 func TestReleaseTwice(t *testing.T) {
 	b := newBalancer(t, lb.Config{}, nil)
-	p := admit(t, b, lb.Request{Group: "ga"})
+	p := admit(t, b, tandem.Admission{Group: "ga"})
 	b.Release(p.Slot)
 	for range 200 { // round all shards, so that the same holding is taken again
-		b.Release(admit(t, b, lb.Request{Group: "ga"}).Slot)
+		b.Release(admit(t, b, tandem.Admission{Group: "ga"}).Slot)
 	}
-	admit(t, b, lb.Request{Group: "ga"})
-	for _, slot := range []lb.Slot{p.Slot, 0, 1 << 40, ^lb.Slot(0)} {
+	admit(t, b, tandem.Admission{Group: "ga"})
+	for _, slot := range []tandem.Slot{p.Slot, 0, 1 << 40, ^tandem.Slot(0)} {
 		if b.Answered(slot); b.Release(slot) {
 			t.Errorf("Release(%#x) counted", slot)
 		}
@@ -121,30 +121,30 @@ func TestRefusals(t *testing.T) {
 	b.PutGroup(lb.Group{ID: "homeless", Permitted: 5})
 	b.PutGroup(lb.Group{ID: "lost", Cluster: "z", Permitted: 5})
 	b.PutGroup(lb.Group{ID: "picky", Cluster: "a", Permitted: 5, MinQuality: 50})
-	wantRefusal(t, b, lb.Request{Group: "nobody"}, 503, lb.ReasonNoCluster, "nobody")
-	wantRefusal(t, b, lb.Request{Group: "ga", Other: "nobody"}, 503, lb.ReasonNoCluster, "nobody")
-	wantRefusal(t, b, lb.Request{Group: "homeless"}, 503, lb.ReasonNoCluster, "homeless")
-	wantRefusal(t, b, lb.Request{Group: "lost"}, 503, lb.ReasonNoNode, "lost")
-	wantRefusal(t, b, lb.Request{Group: "picky"}, 503, lb.ReasonQuality, "picky") // unknown is not good
-	admit(t, newPicky(t), lb.Request{Group: "picky"})                             // but by policy
+	wantRefusal(t, b, tandem.Admission{Group: "nobody"}, 503, lb.ReasonNoCluster, "nobody")
+	wantRefusal(t, b, tandem.Admission{Group: "ga", Other: "nobody"}, 503, lb.ReasonNoCluster, "nobody")
+	wantRefusal(t, b, tandem.Admission{Group: "homeless"}, 503, lb.ReasonNoCluster, "homeless")
+	wantRefusal(t, b, tandem.Admission{Group: "lost"}, 503, lb.ReasonNoNode, "lost")
+	wantRefusal(t, b, tandem.Admission{Group: "picky"}, 503, lb.ReasonQuality, "picky") // unknown is not good
+	admit(t, newPicky(t), tandem.Admission{Group: "picky"})                             // but by policy
 	if b.Used("homeless")+b.Used("lost")+b.Used("picky")+b.Used("ga") != 0 {
 		t.Error("a refusal kept a slot")
 	}
 	b.PutNode(&tandem.Node{Head: tandem.Head{ID: "b1"}, Cluster: "b", State: tandem.NodeDraining})
-	wantRefusal(t, b, lb.Request{Group: "gb"}, 503, lb.ReasonNoNode, "gb")
-	admit(t, b, lb.Request{Group: "gb", Counted: true})
+	wantRefusal(t, b, tandem.Admission{Group: "gb"}, 503, lb.ReasonNoNode, "gb")
+	admit(t, b, tandem.Admission{Group: "gb", Counted: true})
 	b.PutNode(&tandem.Node{Head: tandem.Head{ID: "b1"}, Cluster: "b", Types: []tandem.RequestType{"voicemail"}})
-	wantRefusal(t, b, lb.Request{Group: "gb", Type: "invite"}, 503, lb.ReasonNoNode, "gb")
-	admit(t, b, lb.Request{Group: "gb", Type: "voicemail"})
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Type: "invite"}, 503, lb.ReasonNoNode, "gb")
+	admit(t, b, tandem.Admission{Group: "gb", Type: "voicemail"})
 	b.DropGroup("gb")
-	wantRefusal(t, b, lb.Request{Group: "gb"}, 503, lb.ReasonNoCluster, "gb")
+	wantRefusal(t, b, tandem.Admission{Group: "gb"}, 503, lb.ReasonNoCluster, "gb")
 
 	small := newBalancer(t, lb.Config{MaxCalls: 64}, nil)
 	small.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 1000})
 	for range 64 {
-		admit(t, small, lb.Request{Group: "ga"})
+		admit(t, small, tandem.Admission{Group: "ga"})
 	}
-	wantRefusal(t, small, lb.Request{Group: "ga"}, 503, lb.ReasonCapacity, "ga")
+	wantRefusal(t, small, tandem.Admission{Group: "ga"}, 503, lb.ReasonCapacity, "ga")
 	if small.Used("ga") != 64 {
 		t.Errorf("%d slots with a full table, want 64", small.Used("ga"))
 	}
@@ -160,12 +160,12 @@ func newPicky(t *testing.T) *lb.Balancer {
 func TestEmergency(t *testing.T) {
 	b := newBalancer(t, lb.Config{}, nil)
 	b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 0})
-	p := admit(t, b, lb.Request{Group: "ga", Other: "nobody", Emergency: true})
-	admit(t, b, lb.Request{Group: "nobody", Emergency: true})
+	p := admit(t, b, tandem.Admission{Group: "ga", Other: "nobody", Emergency: true})
+	admit(t, b, tandem.Admission{Group: "nobody", Emergency: true})
 	if b.Used("ga") != 1 {
 		t.Errorf("%d slots, want 1", b.Used("ga"))
 	}
-	wantRefusal(t, b, lb.Request{Group: "ga"}, 486, lb.ReasonPermitted, "ga")
+	wantRefusal(t, b, tandem.Admission{Group: "ga"}, 486, lb.ReasonPermitted, "ga")
 	if b.Release(p.Slot); b.Used("ga") != 0 {
 		t.Errorf("%d slots, want 0", b.Used("ga"))
 	}
@@ -174,12 +174,12 @@ func TestEmergency(t *testing.T) {
 // TestRestore: calls from records take their slots again, before and after the rules are known.
 func TestRestore(t *testing.T) {
 	b := newBalancer(t, lb.Config{}, nil)
-	var slots []lb.Slot
+	var slots []tandem.Slot
 	for range 4 { // one more than is permitted by now
-		slots = append(slots, b.Restore([]string{"ga", "later"}, "a1"))
+		slots = append(slots, b.Restore([]string{"ga", "later"}, "a1", true))
 	}
 	b.PutGroup(lb.Group{ID: "later", Cluster: "b", Permitted: 5})
-	wantRefusal(t, b, lb.Request{Group: "ga"}, 486, lb.ReasonPermitted, "ga")
+	wantRefusal(t, b, tandem.Admission{Group: "ga"}, 486, lb.ReasonPermitted, "ga")
 	if calls := statusOf(b, "a1"); calls.Calls != 4 || calls.InSetUp != 0 || b.Used("later") != 4 {
 		t.Errorf("a1 has %d calls, %d in set-up; later has %d slots; want 4, 0, 4", calls.Calls, calls.InSetUp, b.Used("later"))
 	}
@@ -206,24 +206,25 @@ func statusOf(b *lb.Balancer, id string) lb.NodeStatus {
 
 func TestMove(t *testing.T) {
 	b := newBalancer(t, lb.Config{}, nil)
-	r := lb.Request{Group: "ga"}
+	r := tandem.Admission{Group: "ga"}
 	p := admit(t, b, r)
 	other := map[string]string{"a1": "a2", "a2": "a1"}[p.Node]
-	if to, ok := b.Move(p.Slot, r, []string{p.Node}); !ok || to != other {
-		t.Errorf("Move = %q %v, want %q", to, ok, other)
+	if !b.Move(p.Slot, other) {
+		t.Errorf("no move to %s", other)
 	}
-	if to, ok := b.Move(p.Slot, r, []string{"a1", "a2"}); ok {
-		t.Errorf("Move to %q with none left", to)
+	b.Broken(p.Node, "refused")
+	if b.Move(p.Slot, p.Node) {
+		t.Error("moved to a dead node")
 	}
 	if statusOf(b, p.Node).Calls != 0 || statusOf(b, other).Calls != 1 || statusOf(b, other).InSetUp != 1 {
 		t.Error("the call is not counted where it is")
 	}
 	b.Answered(p.Slot)
-	if _, ok := b.Move(p.Slot, r, nil); ok {
+	if b.Move(p.Slot, other) {
 		t.Error("an answered call was moved")
 	}
 	b.Release(p.Slot)
-	if _, ok := b.Move(p.Slot, r, nil); ok || statusOf(b, other).Calls != 0 || statusOf(b, other).InSetUp != 0 {
+	if b.Move(p.Slot, other) || statusOf(b, other).Calls != 0 || statusOf(b, other).InSetUp != 0 {
 		t.Error("a released call is still there")
 	}
 }
@@ -238,7 +239,7 @@ func TestInterleavings(t *testing.T) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(g), 1))
 			for range 500 {
-				request := []lb.Request{{Group: "ga"}, {Group: "gb"}, {Group: "ga", Other: "gb"}, {Group: "gb", Other: "ga"}}[r.IntN(4)]
+				request := []tandem.Admission{{Group: "ga"}, {Group: "gb"}, {Group: "ga", Other: "gb"}, {Group: "gb", Other: "ga"}}[r.IntN(4)]
 				p, refused := b.Admit(request)
 				if refused.Code != 0 {
 					continue
@@ -250,7 +251,7 @@ func TestInterleavings(t *testing.T) {
 						}
 					}
 				}
-				ends(b, r, request, p.Slot, func() {
+				ends(b, r, p.Slot, func() {
 					for i, id := range []string{"ga", "gb"} {
 						if request.Group == id || request.Other == id {
 							up[i].Add(-1)
@@ -281,7 +282,7 @@ func TestInterleavings(t *testing.T) {
 }
 
 // ends brings one call to one of many ends, two of which may race.
-func ends(b *lb.Balancer, r *rand.Rand, request lb.Request, slot lb.Slot, before func()) {
+func ends(b *lb.Balancer, r *rand.Rand, slot tandem.Slot, before func()) {
 	switch before(); r.IntN(4) {
 	case 0: // cancelled in set-up, reported twice
 		b.Release(slot)
@@ -294,7 +295,7 @@ func ends(b *lb.Balancer, r *rand.Rand, request lb.Request, slot lb.Slot, before
 		wg.Wait()
 	case 2: // moved while cancelled
 		var wg sync.WaitGroup
-		wg.Go(func() { b.Move(slot, request, nil) })
+		wg.Go(func() { b.Move(slot, "a2") })
 		b.Release(slot)
 		wg.Wait()
 	case 3: // answered while timed out
@@ -313,7 +314,7 @@ func TestBurst(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
-			if _, r := b.Admit(lb.Request{Group: "ga"}); r.Code == 0 {
+			if _, r := b.Admit(tandem.Admission{Group: "ga"}); r.Code == 0 {
 				through.Add(1)
 			}
 		})
@@ -332,7 +333,7 @@ func TestAffinity(t *testing.T) {
 	nodesOf := func() []string {
 		var seen []string
 		for range 40 {
-			p := admit(t, b, lb.Request{Group: "ga"})
+			p := admit(t, b, tandem.Admission{Group: "ga"})
 			seen = append(seen, p.Node)
 		}
 		slices.Sort(seen)
@@ -361,12 +362,12 @@ func TestDropGroup(t *testing.T) {
 		ctx, end := contextWithEnd(t)
 		done := make(chan error)
 		go func() { done <- b.Run(ctx) }()
-		p := admit(t, b, lb.Request{Group: "gb"})
+		p := admit(t, b, tandem.Admission{Group: "gb"})
 		b.DropGroup("gb")
 		time.Sleep(10 * time.Minute)
-		wantRefusal(t, b, lb.Request{Group: "ga", Other: "gb"}, 503, lb.ReasonNoCluster, "gb")
+		wantRefusal(t, b, tandem.Admission{Group: "ga", Other: "gb"}, 503, lb.ReasonNoCluster, "gb")
 		b.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 1})
-		wantRefusal(t, b, lb.Request{Group: "gb"}, 486, lb.ReasonPermitted, "gb")
+		wantRefusal(t, b, tandem.Admission{Group: "gb"}, 486, lb.ReasonPermitted, "gb")
 		b.DropGroup("gb")
 		b.Release(p.Slot)
 		time.Sleep(10 * time.Minute)
@@ -416,7 +417,7 @@ func BenchmarkAdmit(b *testing.B) {
 			b.SetParallelism(max(goroutines/2, 1))
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if p, refused := balancer.Admit(lb.Request{Group: "ga", Other: "gb"}); refused.Code == 0 {
+					if p, refused := balancer.Admit(tandem.Admission{Group: "ga", Other: "gb"}); refused.Code == 0 {
 						balancer.Release(p.Slot)
 					}
 				}
@@ -428,4 +429,64 @@ func BenchmarkAdmit(b *testing.B) {
 func contextWithEnd(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithCancel(t.Context())
+}
+
+// TestAmong: of the places that a name leads to, those that will do stand in front, the best first.
+func TestAmong(t *testing.T) {
+	b := newBalancer(t, lb.Config{}, nil)
+	b.PutNode(&tandem.Node{Head: tandem.Head{ID: "out"}, Cluster: "a", State: tandem.NodeOut})
+	among := func(nodes ...string) []tandem.Choice {
+		var all []tandem.Choice
+		for i, n := range nodes {
+			all = append(all, tandem.Choice{Node: n, Index: i})
+		}
+		return all
+	}
+	for range 10 { // b1 is full of calls, so that a1 comes first
+		admit(t, b, tandem.Admission{Group: "gb", Emergency: true, Among: among("b1")})
+	}
+	r := tandem.Admission{Group: "ga", Among: among("b1", "out", "", "a1")}
+	got := admit(t, b, r)
+	if got.Usable != 3 || r.Among[0].Node != "a1" || r.Among[1].Node != "b1" || r.Among[2].Node != "" || got.Node != "a1" {
+		t.Errorf("Admit = %+v with %+v, want a1, b1 and the stranger", got, r.Among)
+	}
+	r.Among = among("b1", "a1")
+	r.Among[1].Tier = 1
+	if got = admit(t, b, r); got.Node != "b1" {
+		t.Errorf("placed on %s of a later tier, want b1", got.Node)
+	}
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Among: among("out")}, 503, lb.ReasonNoNode, "gb")
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Among: []tandem.Choice{}}, 503, lb.ReasonNoNode, "gb")
+	b.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 20, MinQuality: 50})
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Among: among("b1", "out")}, 503, lb.ReasonQuality, "gb")
+
+	b.Broken("b1", "refused")
+	emergency := tandem.Admission{Group: "gb", Emergency: true, Among: among("out", "b1", "a1")}
+	if got = admit(t, b, emergency); got.Usable != 3 || emergency.Among[0].Node != "a1" || emergency.Among[1].Node != "out" {
+		t.Errorf("an emergency call goes by %+v, want a1, out, b1", emergency.Among)
+	}
+}
+
+// TestJoin: what continues a call behind a feature server is counted only in groups that are new.
+func TestJoin(t *testing.T) {
+	b := newBalancer(t, lb.Config{}, nil)
+	first := admit(t, b, tandem.Admission{Group: "ga"})
+	same := admit(t, b, tandem.Admission{Group: "ga", Counted: true, Joined: first.Slot})
+	if b.Used("ga") != 1 || same.Slot != 0 {
+		t.Errorf("%d slots for a call of two legs, want 1", b.Used("ga"))
+	}
+	admit(t, b, tandem.Admission{Group: "gb", Counted: true, Joined: first.Slot})
+	trunk := admit(t, b, tandem.Admission{Group: "gb", Joined: first.Slot})
+	if b.Used("ga") != 1 || b.Used("gb") != 1 || trunk.Node != "b1" || statusOf(b, "b1").Calls != 1 {
+		t.Errorf("%d and %d slots, second leg on %q, want 1, 1, b1", b.Used("ga"), b.Used("gb"), trunk.Node)
+	}
+	admit(t, b, tandem.Admission{Group: "gb"})
+	other := admit(t, b, tandem.Admission{Group: "ga"})
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Counted: true, Joined: other.Slot}, 486, lb.ReasonPermitted, "gb")
+	b.Release(trunk.Slot)
+	b.Release(first.Slot)
+	if b.Used("ga") != 1 || b.Used("gb") != 1 {
+		t.Errorf("%d and %d slots after the call, want 1 and 1", b.Used("ga"), b.Used("gb"))
+	}
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Counted: true, Joined: first.Slot}, 503, lb.ReasonCapacity, "gb")
 }

@@ -32,7 +32,7 @@ func (c Config) Validate() error {
 	}{
 		{"maxCalls", c.MaxCalls < 0 || c.MaxCalls > mostPermitted}, {"retryAfter", c.RetryAfter < 0}, {"ramp", c.Ramp < 0},
 		{"quality.closeAfter", c.Quality.CloseAfter < 0}, {"quality.openAfter", c.Quality.OpenAfter < 0},
-		{"quality.timeouts", c.Quality.Timeouts < 0}, {"quality.low", c.Quality.Low < 0 || c.Quality.Low > bestScore},
+		{"quality.timeouts", c.Quality.Timeouts < 0}, {"quality.voiceAccounts", c.Quality.VoiceAccounts < 0}, {"quality.low", c.Quality.Low < 0 || c.Quality.Low > bestScore},
 		{"quality.high", c.Quality.High < c.Quality.Low || c.Quality.High > bestScore},
 	} {
 		if x.wrong {
@@ -56,6 +56,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Quality.CloseAfter, time.Second)
 	setDefault(&c.Quality.OpenAfter, 2*time.Second)
 	setDefault(&c.Quality.Timeouts, 5)
+	setDefault(&c.Quality.VoiceAccounts, 2)
 	return c
 }
 
@@ -72,8 +73,9 @@ const tick = 100 * time.Millisecond
 // Group is what tier 2 knows of a group.
 type Group struct {
 	ID         string
-	Cluster    string // given by tier 1; empty: none, its calls are refused with ReasonNoCluster
-	Permitted  int    // calls at once, in and out; zero permits none
+	Cluster    string // given by tier 1; empty: none, its calls are refused with Refuse
+	Refuse     Reason // empty: ReasonNoCluster
+	Permitted  int    // calls at once, in and out; zero permits none, Unlimited any number
 	MinQuality Score  // that its calls need; zero: any
 	Affinity   bool   // its calls share one node
 }
@@ -82,6 +84,7 @@ type Group struct {
 type Balancer struct {
 	cfg    Config
 	leases Leases
+	clock  func() time.Time
 	log    *slog.Logger
 	ledger *ledger
 	slots  *slots
@@ -99,9 +102,14 @@ type member struct {
 	state *nodeState
 }
 
-// New checks cfg and returns a Balancer without groups and nodes. With leases nil every permitted
-// slot is this instance's own.
-func New(cfg Config, leases Leases, log *slog.Logger) (*Balancer, error) {
+// Deps is what only code can give. Its zero value is good.
+type Deps struct {
+	Leases Leases           // nil: every permitted slot is this instance's own
+	Now    func() time.Time // nil: the machine's clock
+}
+
+// New checks cfg and returns a Balancer without groups and nodes.
+func New(cfg Config, deps Deps, log *slog.Logger) (*Balancer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -110,10 +118,13 @@ func New(cfg Config, leases Leases, log *slog.Logger) (*Balancer, error) {
 	}
 	cfg = cfg.withDefaults()
 	b := &Balancer{
-		cfg: cfg, leases: leases, log: log.With("part", "lb"),
+		cfg: cfg, leases: deps.Leases, clock: deps.Now, log: log.With("part", "lb"),
 		ledger: newLedger(), slots: newSlots(cfg.MaxCalls), nodes: make(map[string]*member),
 	}
-	b.publish(time.Now())
+	if b.clock == nil {
+		b.clock = time.Now
+	}
+	b.publish(b.clock())
 	return b, nil
 }
 
@@ -125,13 +136,18 @@ func (b *Balancer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-ticker.C:
-			b.mu.Lock()
-			b.publish(now)
-			b.mu.Unlock()
+		case <-ticker.C:
+			b.Look()
 			b.ledger.sweep(turn)
 		}
 	}
+}
+
+// Look brings states, qualities and the table up to now; Run does it ten times a second.
+func (b *Balancer) Look() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.publish(b.clock())
 }
 
 // PutGroup sets a group's rules; the next request meets them. A permitted number below the calls
@@ -139,7 +155,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 func (b *Balancer) PutGroup(g Group) {
 	g.Permitted = min(max(g.Permitted, 0), mostPermitted)
 	a := b.ledger.open(g.ID, func(a *account) { a.rules.Store(&g) })
-	if b.leases == nil {
+	if b.leases == nil || g.Permitted == Unlimited {
 		a.hold(g.Permitted)
 	} else {
 		a.lower(g.Permitted)
@@ -178,7 +194,7 @@ func (b *Balancer) PutNode(n *tandem.Node) {
 	} else {
 		b.nodes[n.ID] = &member{node: n, watch: newWatch(b.cfg.Quality), state: new(nodeState)}
 	}
-	b.publish(time.Now())
+	b.publish(b.clock())
 }
 
 // DropNode forgets a node; its calls go on.
@@ -186,7 +202,7 @@ func (b *Balancer) DropNode(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.nodes, id)
-	b.publish(time.Now())
+	b.publish(b.clock())
 }
 
 // Probed says how an OPTIONS to a node ended: its round trip, or that no answer came in time. It
@@ -215,16 +231,16 @@ func (b *Balancer) Reported(node string, load float64) {
 	}
 }
 
-// Heard says what a phone reported of a call through a node: its mean opinion score, 1 to 5.
-func (b *Balancer) Heard(node string, mos float64) {
+// Heard says what a phone of an account reported of a call through a node: its mean opinion score, 1 to 5.
+func (b *Balancer) Heard(node, account string, mos float64) {
 	if mos >= 1 && mos <= 5 {
-		b.observe(node, func(w *watch, now time.Time) { w.voice.add(now, mos, voiceTau, voiceStale) })
+		b.observe(node, func(w *watch, now time.Time) { w.voice.add(now, account, mos) })
 	}
 }
 
 // observe lets fn tell a node's watch something. What takes the node down shows at once.
 func (b *Balancer) observe(node string, fn func(*watch, time.Time)) {
-	now := time.Now()
+	now := b.clock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := b.nodes[node]

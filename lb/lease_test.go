@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/internal/tandem"
 	"tandem/lb"
 )
 
@@ -222,7 +223,7 @@ func TestLeasedAdmission(t *testing.T) {
 		two[i].b = newBalancer(t, lb.Config{}, two[i])
 		two[i].b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 4})
 	}
-	r := lb.Request{Group: "ga"}
+	r := tandem.Admission{Group: "ga"}
 	kept := admit(t, two[0].b, r)
 	for range 3 {
 		admit(t, two[1].b, r)
@@ -256,7 +257,7 @@ func TestLeasedBurst(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for i := range 400 {
-		wg.Go(func() { two[i%2].Admit(lb.Request{Group: "ga"}) })
+		wg.Go(func() { two[i%2].Admit(tandem.Admission{Group: "ga"}) })
 	}
 	wg.Wait()
 	if n := two[0].Used("ga") + two[1].Used("ga"); n != 50 {

@@ -154,5 +154,8 @@ func (a *account) lower(n int) {
 	}
 }
 
+// Unlimited is the permitted number of a group that has no limit.
+const Unlimited = 1 << 30
+
 // mostPermitted bounds a group's permitted number: a count always fits its half of the word.
-const mostPermitted = 1 << 30
+const mostPermitted = Unlimited

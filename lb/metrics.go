@@ -8,7 +8,7 @@ import (
 
 // counters are what the part has done since its start.
 type counters struct {
-	admitted, emergency, negative, turns                       atomic.Uint64
+	admitted, joined, emergency, negative, turns               atomic.Uint64
 	permitted, quality, noNode, noCluster, lease, capacityFull atomic.Uint64
 }
 
@@ -47,6 +47,7 @@ func (b *Balancer) Metrics(emit func(tandem.Sample)) {
 		value      uint64
 	}{
 		{"tandem_lb_admitted_total", "Calls admitted.", c.admitted.Load()},
+		{"tandem_lb_joined_total", "Calls that continued another one behind a feature server; they took no further slot.", c.joined.Load()},
 		{"tandem_lb_emergency_total", "Emergency calls, admitted whatever the limits.", c.emergency.Load()},
 		{"tandem_lb_released_twice_total", "Releases of what was released already; they changed nothing.", b.slots.doubly.Load()},
 		{"tandem_lb_negative_total", "Counts that would have fallen below zero: a programmer's mistake.", c.negative.Load()},

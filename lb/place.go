@@ -25,6 +25,7 @@ type candidate struct {
 	hash   uint64
 	state  *nodeState
 	weight float64 // configured weight, ramped after recovery
+	base   float64 // configured weight
 	slow   float64 // how many times slower than the cluster's median it sets calls up, at least 1
 	score  Score
 	types  []tandem.RequestType // empty: all
@@ -115,13 +116,18 @@ func home(among []candidate, group uint64, t tandem.RequestType, least Score, un
 			poor = true
 			continue
 		}
-		// A uniform number in (0, 1) to the power 1/weight, as its logarithm.
-		u := (float64(mix(group^c.hash)>>11) + 0.5) / (1 << 53)
-		if rank := math.Log(u) / c.weight; rank > highest {
+		if rank := c.rank(group); rank > highest {
 			best, highest = c, rank
 		}
 	}
 	return best, poor
+}
+
+// rank is how high a node stands for a group: a uniform number in (0, 1) to the power 1/weight, as its
+// logarithm.
+func (c *candidate) rank(group uint64) float64 {
+	u := (float64(mix(group^c.hash)>>11) + 0.5) / (1 << 53)
+	return math.Log(u) / c.base
 }
 
 // mix spreads the bits of x (the finaliser of SplitMix64).

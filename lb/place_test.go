@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tandem/internal/tandem"
 	"tandem/lb"
 )
 
@@ -91,8 +92,8 @@ func slowNode(c chooser, seed uint64) time.Duration {
 // ours is the Balancer itself.
 type ours struct {
 	b     *lb.Balancer
-	slots [simNodes][]lb.Slot // answered
-	early [simNodes][]lb.Slot // in set-up, in order
+	slots [simNodes][]tandem.Slot // answered
+	early [simNodes][]tandem.Slot // in set-up, in order
 }
 
 func newOurs(t testing.TB) *ours {
@@ -107,7 +108,7 @@ func newOurs(t testing.TB) *ours {
 }
 
 func (o *ours) choose() int {
-	p, _ := o.b.Admit(lb.Request{Group: "ga"})
+	p, _ := o.b.Admit(tandem.Admission{Group: "ga"})
 	n := int(p.Node[1] - '0')
 	o.early[n] = append(o.early[n], p.Slot)
 	return n
@@ -219,7 +220,7 @@ func TestSpread(t *testing.T) {
 	b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 4000})
 	count := make(map[string]int)
 	for range 4000 {
-		p := admit(t, b, lb.Request{Group: "ga"})
+		p := admit(t, b, tandem.Admission{Group: "ga"})
 		b.Answered(p.Slot)
 		count[p.Node]++
 	}
@@ -243,13 +244,13 @@ func TestManyNodes(t *testing.T) {
 	}
 	b.PutGroup(lb.Group{ID: "gm", Cluster: "many", Permitted: 1 << 20})
 	for range 50 {
-		if p := admit(t, b, lb.Request{Group: "gm", Type: "voicemail"}); p.Node != "m42" {
+		if p := admit(t, b, tandem.Admission{Group: "gm", Type: "voicemail"}); p.Node != "m42" {
 			t.Fatalf("voicemail on %s, want m42", p.Node)
 		}
 	}
 	count := make(map[string]int)
 	for range 10_000 {
-		p := admit(t, b, lb.Request{Group: "gm", Type: "invite"})
+		p := admit(t, b, tandem.Admission{Group: "gm", Type: "invite"})
 		b.Answered(p.Slot)
 		count[p.Node]++
 	}

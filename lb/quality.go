@@ -47,6 +47,8 @@ type Quality struct {
 	CloseAfter time.Duration `yaml:"closeAfter"` // time in all below Low before it closes; 1s
 	OpenAfter  time.Duration `yaml:"openAfter"`  // time in all from High on before it opens; 2s
 	Timeouts   int           `yaml:"timeouts"`   // time-outs of traffic in a row that mean down; 5
+	// VoiceAccounts is of how many accounts phones must have reported on a node before that counts; 2.
+	VoiceAccounts int `yaml:"voiceAccounts"`
 }
 
 // Smoothing, by time, and age at which a part counts as unknown.
@@ -97,7 +99,8 @@ type watch struct {
 	why    string // of a state that takes no calls
 	score  Score
 
-	trip, loss, answer, failed, load, voice mean
+	trip, loss, answer, failed, load mean
+	voice                            voices
 
 	missed   int           // probes in a row
 	timeouts int           // of traffic, in a row
@@ -106,6 +109,7 @@ type watch struct {
 	seen     time.Time     // last look
 	since    time.Time     // of the state
 	opened   time.Time     // last time it became good again
+	spoke    bool          // it has answered a probe at some time
 	trial    int           // how often it closed soon after that: back-off doubles
 }
 
@@ -115,8 +119,14 @@ func newWatch(policy Quality) *watch {
 
 // probed takes the outcome of one OPTIONS. It reports whether a burst of probes is due, that is after
 // the first miss.
+//
+// A node that never answered a probe has said nothing about itself by not answering: it may not know
+// OPTIONS. Only one that fell silent is missed.
 func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
-	if !ok {
+	if !ok && !w.spoke {
+		return false
+	}
+	if w.spoke = true; !ok {
 		w.missed++
 		w.answered = 0
 		w.loss.add(now, 1, probeTau, probeStale)
@@ -155,6 +165,7 @@ func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) 
 
 // fall takes the node down at once.
 func (w *watch) fall(now time.Time, why string) {
+	w.since = now // what keeps failing stays down
 	if w.state != StateDown {
 		w.turn(now, StateDown, why)
 		w.answered = 0
@@ -190,8 +201,8 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 	if w.load.n > 0 && now.Sub(w.load.at) <= loadStale {
 		parts[PartLoad] = Score(min(max(bestScore-215*max(w.load.value-0.8, 0), 0), bestScore))
 	}
-	if w.voice.known(now, voiceStale) {
-		parts[PartVoice] = rating(w.voice.value)
+	if mos, accounts := w.voice.heard(now); accounts > 0 {
+		parts[PartVoice] = rating(mos)
 	}
 	return parts
 }
@@ -205,6 +216,9 @@ func (w *watch) look(now time.Time) bool {
 	worst := Part("")
 	w.score = Unknown
 	for _, part := range [...]Part{PartProbe, PartSetUp, PartLoad, PartVoice} {
+		if part == PartVoice && len(w.voice) < w.policy.VoiceAccounts {
+			continue // one customer's complaint is that customer's
+		}
 		if s, ok := parts[part]; ok && (w.score < 0 || s < w.score) {
 			w.score, worst = s, part
 		}

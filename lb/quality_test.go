@@ -110,7 +110,7 @@ func (p *patientNode) probe(ctx context.Context) {
 func (p *patientNode) call(ctx context.Context) {
 	for ctx.Err() == nil {
 		time.Sleep(50 * time.Millisecond)
-		placed, refused := p.b.Admit(lb.Request{Group: "gb"})
+		placed, refused := p.b.Admit(tandem.Admission{Group: "gb"})
 		_, failed, trip := p.fate()
 		p.mu.Lock()
 		answer := p.is.answer
@@ -241,12 +241,14 @@ func TestParts(t *testing.T) {
 		{"two probes are not enough", lb.Config{}, times(2, probe), lb.StateUnknown},
 		{"three are", lb.Config{}, times(3, probe), lb.StateGood},
 		{"not when voice is required", required, times(9, probe), lb.StateUnknown},
-		{"good voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", 4.2) }), lb.StateGood},
-		{"bad voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", 2.5) }), lb.StateDegraded},
-		{"no opinion score", required, times(9, func(b *lb.Balancer) { b.Heard("b1", 7) }), lb.StateUnknown},
+		{"good voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", "x", 4.2); b.Heard("b1", "y", 4.2) }), lb.StateGood},
+		{"bad voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", "x", 2.5); b.Heard("b1", "y", 2.5) }), lb.StateDegraded},
+		{"one customer complains", required, times(9, func(b *lb.Balancer) { b.Heard("b1", "x", 1.5) }), lb.StateUnknown},
+		{"no opinion score", required, times(9, func(b *lb.Balancer) { b.Heard("b1", "x", 7); b.Heard("b1", "y", 7) }), lb.StateUnknown},
 		{"idle", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", 0.3) }), lb.StateGood},
 		{"overloaded", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", 1.2) }), lb.StateDegraded},
 		{"negative load", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", -1) }), lb.StateUnknown},
+		{"never answered a probe", lb.Config{}, times(9, func(b *lb.Balancer) { b.Probed("b1", 0, false) }), lb.StateUnknown},
 		{"transport error", lb.Config{}, func(b *lb.Balancer) { times(3, probe)(b); b.Broken("b1", "refused") }, lb.StateDown},
 		{"time-outs in a row", lb.Config{}, times(5, timeout), lb.StateDown},
 		{"time-outs, interrupted", lb.Config{}, times(9, func(b *lb.Balancer) {
@@ -297,16 +299,16 @@ func TestSlowStart(t *testing.T) {
 // TestDrain: a draining node keeps its calls and gets none; undrained it gets them at once.
 func TestDrain(t *testing.T) {
 	b := newBalancer(t, lb.Config{}, nil)
-	up := admit(t, b, lb.Request{Group: "gb"})
+	up := admit(t, b, tandem.Admission{Group: "gb"})
 	draining := *node("b1", "b")
 	draining.State = tandem.NodeDraining
 	b.PutNode(&draining)
-	wantRefusal(t, b, lb.Request{Group: "gb"}, 503, lb.ReasonNoNode, "gb")
+	wantRefusal(t, b, tandem.Admission{Group: "gb"}, 503, lb.ReasonNoNode, "gb")
 	if s := statusOf(b, "b1"); s.Calls != 1 || s.Why != "set draining" || s.Available {
 		t.Errorf("draining: %+v", s)
 	}
 	b.PutNode(node("b1", "b"))
-	admit(t, b, lb.Request{Group: "gb"})
+	admit(t, b, tandem.Admission{Group: "gb"})
 	b.Release(up.Slot)
 }
 

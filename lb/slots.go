@@ -2,15 +2,14 @@ package lb
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
+
+	"tandem/internal/tandem"
 )
 
-// Slot is a call's hold on its groups and its node; zero is none. It stays meaningful after it was
-// released: releasing it again is counted and changes nothing.
-type Slot uint64
-
-// Layout of a Slot: generation in the high 32 bits, then the index within its shard and the shard.
+// Layout of a tandem.Slot: generation in the high 32 bits, then the index within its shard and the shard.
 // A slot's generation comes round after 2^30 uses of one holding.
 const (
 	slotShards = 64
@@ -18,7 +17,7 @@ const (
 )
 
 // mostGroups is how many groups one call may touch.
-const mostGroups = 2
+const mostGroups = 4
 
 // Phases of a holding.
 const (
@@ -34,11 +33,11 @@ type holding struct {
 	word  atomic.Uint32 // generation<<2 | phase
 	next  int32         // in the free list
 	node  atomic.Pointer[nodeState]
-	accts [mostGroups]*account // the releaser's and, before that, the maker's
+	accts [mostGroups]*account // the maker's; once it was handed out, changed and read under its shard's mu
 }
 
 // step takes the holding from one phase to another, if it is still slot's and in that phase.
-func (h *holding) step(slot Slot, from, to uint32) bool {
+func (h *holding) step(slot tandem.Slot, from, to uint32) bool {
 	gen := uint32(slot>>32) << 2
 	return h.word.CompareAndSwap(gen|from, gen|to)
 }
@@ -70,7 +69,7 @@ func newSlots(bound int) *slots {
 }
 
 // get returns a free holding and its handle; nil when the table is full.
-func (s *slots) get() (Slot, *holding) {
+func (s *slots) get() (tandem.Slot, *holding) {
 	start := s.turn.Add(1)
 	for n := range uint32(slotShards) {
 		shard := (start + n) % slotShards
@@ -78,7 +77,7 @@ func (s *slots) get() (Slot, *holding) {
 			gen := (h.word.Load()>>2 + 1) & (1<<30 - 1)
 			h.word.Store(gen<<2 | phaseSetUp)
 			s.taken.Add(1)
-			return Slot(uint64(gen)<<32 | uint64(index)*slotShards | uint64(shard)), h
+			return tandem.Slot(uint64(gen)<<32 | uint64(index)*slotShards | uint64(shard)), h
 		}
 	}
 	return 0, nil
@@ -116,13 +115,13 @@ func (s *slotShard) at(index int32) *holding {
 
 // find returns the holding that a slot speaks of, nil when there never was one. Only step tells
 // whether it still is the slot's.
-func (s *slots) find(slot Slot) *holding {
+func (s *slots) find(slot tandem.Slot) *holding {
 	return s.shards[slot%slotShards].at(int32(uint32(slot) / slotShards))
 }
 
 // put ends a slot and says whether its call was up: of all who try, one gets true, who alone may
 // then look at the holding and must hand it back with recycle.
-func (s *slots) put(slot Slot) (h *holding, wasUp, ok bool) {
+func (s *slots) put(slot tandem.Slot) (h *holding, wasUp, ok bool) {
 	if h = s.find(slot); h == nil {
 		s.doubly.Add(1)
 		return nil, false, false
@@ -143,11 +142,51 @@ func (s *slots) put(slot Slot) (h *holding, wasUp, ok bool) {
 	}
 }
 
-func (s *slots) recycle(slot Slot, h *holding) {
-	h.node.Store(nil)
-	h.accts = [mostGroups]*account{}
+// holds reports whether a slot holds a group already.
+func (s *slots) holds(slot tandem.Slot, a *account) bool {
 	shard := &s.shards[slot%slotShards]
 	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	h := s.find(slot)
+	return h != nil && h.lives(slot) && slices.Contains(h.accts[:], a)
+}
+
+// add gives a slot one group more to hold; false when it has ended, or holds as many as it can. A
+// group that it holds meanwhile is held twice, and given back twice.
+func (s *slots) add(slot tandem.Slot, a *account) bool {
+	shard := &s.shards[slot%slotShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	h := s.find(slot)
+	if h == nil || !h.lives(slot) {
+		return false
+	}
+	i := slices.Index(h.accts[:], nil)
+	if i >= 0 {
+		h.accts[i] = a
+	}
+	return i >= 0
+}
+
+// lives reports whether the holding is still slot's.
+func (h *holding) lives(slot tandem.Slot) bool {
+	word := h.word.Load()
+	return word>>2 == uint32(slot>>32) && word&3 != phaseFree
+}
+
+// groups returns what a slot that was put holds: nothing more is added to it.
+func (s *slots) groups(slot tandem.Slot, h *holding) [mostGroups]*account {
+	shard := &s.shards[slot%slotShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	return h.accts
+}
+
+func (s *slots) recycle(slot tandem.Slot, h *holding) {
+	h.node.Store(nil)
+	shard := &s.shards[slot%slotShards]
+	shard.mu.Lock()
+	h.accts = [mostGroups]*account{}
 	h.next, shard.free = shard.free, int32(uint32(slot)/slotShards)+1
 	shard.mu.Unlock()
 }

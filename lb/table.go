@@ -14,6 +14,7 @@ import (
 type Table struct {
 	Clusters []ClusterStatus // by id
 	clusters map[string]*cluster
+	nodes    map[string]*NodeStatus
 }
 
 // ClusterStatus is one cluster as it stands.
@@ -44,6 +45,8 @@ type NodeStatus struct {
 	cluster   string
 	candidate candidate
 	priority  uint16
+	set       bool    // out of service by hand
+	ramped    float64 // share of its weight after recovery
 }
 
 // cluster is what Admit needs of one.
@@ -64,12 +67,15 @@ func (b *Balancer) publish(now time.Time) {
 		}
 		groups[m.node.Cluster] = append(groups[m.node.Cluster], b.status(m, now))
 	}
-	t := &Table{clusters: make(map[string]*cluster, len(groups))}
+	t := &Table{clusters: make(map[string]*cluster, len(groups)), nodes: make(map[string]*NodeStatus, len(b.nodes))}
 	for id, nodes := range groups {
 		slices.SortFunc(nodes, func(x, y NodeStatus) int {
 			return cmp.Or(cmp.Compare(x.priority, y.priority), strings.Compare(x.ID, y.ID))
 		})
 		t.clusters[id] = newCluster(nodes)
+		for i := range nodes {
+			t.nodes[nodes[i].ID] = &nodes[i]
+		}
 		t.Clusters = append(t.Clusters, clusterStatus(id, nodes))
 	}
 	slices.SortFunc(t.Clusters, func(x, y ClusterStatus) int { return strings.Compare(x.ID, y.ID) })
@@ -78,17 +84,19 @@ func (b *Balancer) publish(now time.Time) {
 
 func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 	w, n := m.watch, m.node
+	ramped := b.ramp(w, now)
 	s := NodeStatus{
 		ID: n.ID, State: w.state, Why: w.why, Score: w.score, Parts: w.parts(now), Since: w.since,
 		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed.value, Load: w.load.value,
-		Weight: float64(cmp.Or(n.Weight, 100)) * b.ramp(w, now),
+		Weight: float64(cmp.Or(n.Weight, 100)) * ramped,
 		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
+		set: !n.Available(), ramped: ramped,
 	}
-	if !n.Available() {
+	if s.set {
 		s.Why = "set " + string(n.State)
 	}
 	s.Available = n.Available() && (w.state == StateGood || w.state == StateUnknown)
-	s.candidate = candidate{id: n.ID, hash: hashName(n.ID), state: m.state, weight: s.Weight, slow: 1, score: w.score, types: n.Types}
+	s.candidate = candidate{id: n.ID, hash: hashName(n.ID), state: m.state, weight: s.Weight, base: float64(cmp.Or(n.Weight, 100)), slow: 1, score: w.score, types: n.Types}
 	return s
 }
 
@@ -109,7 +117,7 @@ func newCluster(nodes []NodeStatus) *cluster {
 	for i := range nodes {
 		n := &nodes[i]
 		if !n.Available {
-			c.degraded = c.degraded || (n.State == StateDegraded && !strings.HasPrefix(n.Why, "set "))
+			c.degraded = c.degraded || (n.State == StateDegraded && !n.set)
 			continue
 		}
 		if n.Answer > 0 && usual > 0 {
@@ -146,7 +154,7 @@ func clusterStatus(id string, nodes []NodeStatus) ClusterStatus {
 	sum, weight := 0.0, 0.0
 	for i := range nodes {
 		n := &nodes[i]
-		if strings.HasPrefix(n.Why, "set ") {
+		if n.set {
 			continue
 		}
 		states = append(states, n.State)
@@ -181,15 +189,4 @@ func (c *cluster) choose(g *Group, t tandem.RequestType, unknown bool) (*candida
 		return nil, ReasonQuality
 	}
 	return nil, ReasonNoNode
-}
-
-// without returns c less the nodes named.
-func (c *cluster) without(names []string) *cluster {
-	less := &cluster{degraded: c.degraded}
-	for _, tier := range c.tiers {
-		less.tiers = append(less.tiers, slices.DeleteFunc(slices.Clone(tier), func(n candidate) bool {
-			return slices.Contains(names, n.id)
-		}))
-	}
-	return less
 }

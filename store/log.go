@@ -294,7 +294,7 @@ func (l *local) logRecord(key, value []byte) (*record, error) {
 }
 
 // Snapshot gives fn every object as it stood at the revision that it returns: kinds in the order of
-// tandem.Kinds, then Key and Permit, in batches. Object revisions are those of their last change;
+// tandem.Kinds, then Key, Permit and Assignment, in batches. Object revisions are those of their last change;
 // Time and Actor are empty. Objects change freely meanwhile.
 func (l *local) Snapshot(ctx context.Context, fn func([]tandem.Change) error) (tandem.Revision, error) {
 	leave, err := l.health.enter()

@@ -140,3 +140,13 @@ func (s *Store) Key(ctx context.Context, by tandem.Principal, id string) (*tande
 func (s *Store) Keys(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Key, error) {
 	return list[*tandem.Key](ctx, s, by, tandem.KindKey, "", after, limit)
 }
+
+// Assignment returns the assignment of a group.
+func (s *Store) Assignment(ctx context.Context, by tandem.Principal, group string) (*tandem.Assignment, error) {
+	return get[*tandem.Assignment](ctx, s, by, tandem.KindAssignment, group)
+}
+
+// Assignments returns a page of assignments, by group.
+func (s *Store) Assignments(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Assignment, error) {
+	return list[*tandem.Assignment](ctx, s, by, tandem.KindAssignment, "", after, limit)
+}

@@ -8,8 +8,12 @@ import (
 // Group is the unit of tier 1: accounts that are placed together.
 type Group struct {
 	Head
-	Name    string `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
-	Cluster string `json:"cluster" cbor:"3,keyasint,omitempty" explain:"The cluster that serves the group."`
+	Name       string `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
+	Cluster    string `json:"cluster,omitempty" cbor:"3,keyasint,omitempty" explain:"Pins the group: the only cluster that may serve it. Empty: tier 1 assigns one; tandem lb status shows which."`
+	Expected   *int   `json:"expected,omitempty" cbor:"4,keyasint,omitempty" explain:"Communications expected at once, to and from the group: the room that tier 1 reserves when it assigns a cluster. Left out: none is reserved."`
+	Permitted  *int   `json:"permitted,omitempty" cbor:"5,keyasint,omitempty" explain:"Communications permitted at once, in and out: tier 2 refuses the next call with 486. A setting apart from expected. Left out: no limit."`
+	MinQuality int    `json:"minQuality,omitempty" cbor:"6,keyasint,omitempty" explain:"Quality that each communication needs, on the scale of the R factor: 93 is perfect, 80 satisfies, below 60 nearly everybody complains. Left out: any, measured or not."`
+	Affinity   bool   `json:"affinity,omitempty" cbor:"7,keyasint,omitempty" explain:"Its calls share one node of the cluster, for conferences, parked calls and transfers."`
 }
 
 // LabelRole says how a label of an account is used.

@@ -85,7 +85,8 @@ type Call struct {
 	Expires time.Time `json:"expires,omitzero" cbor:"28,keyasint,omitzero" explain:"When it is given up unless something is heard of it."`
 	// Dialogs hold what a request of our own in the dialog needs, caller's side first. They are kept
 	// for answered calls that have not ended, for restarts, and are shown to nobody.
-	Dialogs []Dialog `json:"-" cbor:"29,keyasint,omitempty"`
+	Dialogs  []Dialog `json:"-" cbor:"29,keyasint,omitempty"`
+	Separate bool     `json:"separate,omitempty" cbor:"30,keyasint,omitempty" explain:"It came from a feature server and could not be told to continue another call, so that it counts as one of its own."`
 }
 
 // CallQuality is what was measured of a call. Zero means unknown.

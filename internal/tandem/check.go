@@ -40,6 +40,9 @@ func (*Permit) Kind() Kind { return KindPermit }
 // Kind returns KindKey.
 func (*Key) Kind() Kind { return KindKey }
 
+// Kind returns KindAssignment.
+func (*Assignment) Kind() Kind { return KindAssignment }
+
 // Owner returns the account itself.
 func (a *Account) Owner() string { return a.ID }
 
@@ -111,6 +114,7 @@ func (z *Zone) Claims() []Claim { return []Claim{{"id", "label", z.ID, false}} }
 func (c *Cluster) Validate() error {
 	var e FieldErrors
 	checkID(&e, c.ID)
+	checkLimit(&e, "capacity", c.Capacity)
 	return e.err()
 }
 
@@ -148,14 +152,21 @@ func (x *Edge) Validate() error {
 func (g *Group) Validate() error {
 	var e FieldErrors
 	checkID(&e, g.ID)
-	if g.Cluster == "" {
-		e.add("cluster", "is missing: the id of a Cluster")
+	checkLimit(&e, "expected", g.Expected)
+	checkLimit(&e, "permitted", g.Permitted)
+	if g.MinQuality < 0 || g.MinQuality > 93 {
+		e.add("minQuality", "is 0 to 93, on the scale of the R factor")
 	}
 	return e.err()
 }
 
-// Refs of a group: its cluster.
-func (g *Group) Refs() []Ref { return []Ref{{"cluster", KindCluster, g.Cluster}} }
+// Refs of a group: the cluster it is pinned to.
+func (g *Group) Refs() []Ref {
+	if g.Cluster == "" {
+		return nil
+	}
+	return []Ref{{"cluster", KindCluster, g.Cluster}}
+}
 
 // Validate reports the faults of an account.
 func (a *Account) Validate() error {
@@ -404,6 +415,9 @@ func (d *Device) Claims() []Claim {
 
 // Validate finds no fault: permits are made by the product, not by people.
 func (p *Permit) Validate() error { return nil }
+
+// Validate finds no fault: assignments are made by tier 1, not by people.
+func (*Assignment) Validate() error { return nil }
 
 // Validate finds no fault: keys are made by the product, not by people.
 func (*Key) Validate() error { return nil }

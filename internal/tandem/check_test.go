@@ -88,7 +88,13 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"node without ports", func(o map[tandem.Kind]tandem.Object) { o["Node"].(*tandem.Node).Ports = tandem.Ports{} }, "Node", "ports"},
 		{"node asleep", func(o map[tandem.Kind]tandem.Object) { o["Node"].(*tandem.Node).State = "asleep" }, "Node", "state"},
 		{"edge nowhere", func(o map[tandem.Kind]tandem.Object) { o["Edge"].(*tandem.Edge).Addresses = nil }, "Edge", "addresses"},
-		{"group without cluster", func(o map[tandem.Kind]tandem.Object) { o["Group"].(*tandem.Group).Cluster = "" }, "Group", "cluster"},
+		{"cluster that holds nothing", func(o map[tandem.Kind]tandem.Object) { o["Cluster"].(*tandem.Cluster).Capacity = new(int) }, "Cluster", "capacity"},
+		{"group that expects nothing", func(o map[tandem.Kind]tandem.Object) { o["Group"].(*tandem.Group).Expected = new(int) }, "Group", "expected"},
+		{"group that is permitted less than nothing", func(o map[tandem.Kind]tandem.Object) {
+			less := -1
+			o["Group"].(*tandem.Group).Permitted = &less
+		}, "Group", "permitted"},
+		{"group that wants more than perfect", func(o map[tandem.Kind]tandem.Object) { o["Group"].(*tandem.Group).MinQuality = 94 }, "Group", "minQuality"},
 		{"account id with a dot", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).ID = "10.01" }, "Account", "id"},
 		{"account id of the service zone's own", func(o map[tandem.Kind]tandem.Object) { o["Account"].(*tandem.Account).ID = "node" }, "Account", "id"},
 		{"label with a hyphen first", func(o map[tandem.Kind]tandem.Object) {

@@ -111,7 +111,8 @@ type Edge struct {
 // Cluster is a set of feature servers that serve together; Nodes name the cluster they are in.
 type Cluster struct {
 	Head
-	Name string `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
+	Name     string `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
+	Capacity *int   `json:"capacity,omitempty" cbor:"3,keyasint,omitempty" explain:"Communications that it can hold at once: tier 1 assigns it groups that expect no more together. Left out: no bound."`
 }
 
 // NodeState is what an operator wants of a node.

@@ -19,6 +19,17 @@ func checkID(e *FieldErrors, id string) {
 	}
 }
 
+// mostLimit bounds the numbers of communications that documents may name.
+const mostLimit = 1 << 30
+
+// checkLimit refuses a number of communications that permits nothing: leaving it out means no limit,
+// so a zero can only be a mistake.
+func checkLimit(e *FieldErrors, field string, n *int) {
+	if n != nil && (*n < 1 || *n > mostLimit) {
+		e.add(field, "is %d: must be 1 to %d, or left out", *n, mostLimit)
+	}
+}
+
 func checkAccount(e *FieldErrors, id string) {
 	if id == "" {
 		e.add("account", "is missing: the id of an Account")

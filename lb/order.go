@@ -1,0 +1,105 @@
+package lb
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"tandem/internal/tandem"
+)
+
+// order puts those of among that will do for a call of group g in front, by tier and then the cheapest
+// first, and returns how many they are; when none will, the reason. A place that is no node of ours
+// is not judged: it comes after the nodes of its tier.
+func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, unknown bool) (usable int, reason Reason) {
+	reason = ReasonNoNode
+	group := hashName(g.ID)
+	for i := range among {
+		x := &among[i]
+		n := t.nodes[x.Node]
+		switch {
+		case n == nil:
+			x.Cost = unjudged
+		case !n.Available:
+			if n.State == StateDegraded && !n.set {
+				reason = ReasonQuality
+			}
+			continue
+		case !n.candidate.serves(kind):
+			continue
+		case !meets(n.candidate.score, g.MinQuality, unknown):
+			reason = ReasonQuality
+			continue
+		case g.Affinity:
+			x.Cost = -n.candidate.rank(group)
+		default:
+			// Equals take turns.
+			x.Cost = n.candidate.cost() * (1 + 1e-6*rand.Float64())
+		}
+		among[usable], among[i] = among[i], among[usable]
+		usable++
+	}
+	if usable == 0 {
+		return 0, reason
+	}
+	slices.SortFunc(among[:usable], byTier)
+	return usable, ""
+}
+
+// unjudged is the cost of a place that is no node of ours.
+const unjudged = 1e300
+
+func byTier(x, y tandem.Choice) int {
+	return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Cost, y.Cost))
+}
+
+// orderAll orders places for an emergency call: those that take calls first, then the draining, the
+// degraded, the dead; none is left out.
+func (t *Table) orderAll(among []tandem.Choice) {
+	const last = 1e6 // more than any cost
+	for i := range among {
+		x := &among[i]
+		n := t.nodes[x.Node]
+		if n == nil {
+			x.Cost = unjudged
+			continue
+		}
+		x.Cost = n.candidate.cost()
+		switch {
+		case n.Available:
+		case n.State == StateDown:
+			x.Cost += 3 * last
+		case n.State == StateDegraded:
+			x.Cost += 2 * last
+		default:
+			x.Cost += last
+		}
+	}
+	slices.SortFunc(among, func(x, y tandem.Choice) int {
+		return cmp.Or(cmp.Compare(min(x.Cost, unjudged), min(y.Cost, unjudged)), cmp.Compare(x.Tier, y.Tier), strings.Compare(x.Node, y.Node))
+	})
+}
+
+// Health tells how each node stands, for those who answer with it; node by node in no order.
+func (t *Table) Health() []tandem.NodeHealth {
+	all := make([]tandem.NodeHealth, 0, len(t.nodes))
+	for _, n := range t.nodes {
+		h := tandem.NodeHealth{Node: n.ID, Down: n.State == StateDown, Degraded: n.State == StateDegraded, Share: n.share()}
+		if h.Down || h.Degraded {
+			h.Why = n.Why
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+// share is the part of its configured weight that a node should get: less while it comes back, while
+// it is slower than its neighbours, and as it says that it is loaded.
+func (n *NodeStatus) share() float64 {
+	free := 1.0
+	if _, known := n.Parts[PartLoad]; known {
+		free = max(1-n.Load, 0.05)
+	}
+	return n.ramped / max(n.candidate.slow, 1) * free
+}
