@@ -154,10 +154,14 @@ func (b *Balancer) Look() {
 // that are up ends none of them, and admits no more until enough have ended.
 func (b *Balancer) PutGroup(g Group) {
 	g.Permitted = min(max(g.Permitted, 0), mostPermitted)
-	a := b.ledger.open(g.ID, func(a *account) { a.rules.Store(&g) })
-	if b.leases == nil || g.Permitted == Unlimited {
+	var old *Group
+	a := b.ledger.open(g.ID, func(a *account) { old = a.rules.Swap(&g) })
+	switch {
+	case b.leases == nil || g.Permitted == Unlimited:
 		a.hold(g.Permitted)
-	} else {
+	case old != nil && old.Permitted == Unlimited:
+		a.hold(0) // nothing of it was leased
+	default:
 		a.lower(g.Permitted)
 	}
 }
@@ -172,8 +176,15 @@ func (b *Balancer) Hold(group string, n int) {
 	if a == nil {
 		return
 	}
-	if rules := a.rules.Load(); rules != nil {
-		a.hold(min(n, rules.Permitted))
+	for {
+		rules, limit := a.rules.Load(), 0
+		if rules != nil {
+			limit = min(n, rules.Permitted)
+		}
+		a.hold(limit)
+		if a.rules.Load() == rules { // else they changed, and what was held for them may be gone
+			return
+		}
 	}
 }
 

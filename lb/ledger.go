@@ -24,10 +24,13 @@ type ledgerShard struct {
 // account is one group's line in the ledger and its rules. It stays when the group is dropped while
 // calls are up: they hold it by pointer.
 type account struct {
-	word   atomic.Uint64 // used in the high, held in the low 32 bits
-	rules  atomic.Pointer[Group]
-	asking sync.Mutex // one question to the leases at a time
-	_      [24]byte
+	word  atomic.Uint64 // used in the high, held in the low 32 bits
+	rules atomic.Pointer[Group]
+
+	waiting atomic.Int32  // callers that wait for a question to the leases
+	asked   atomic.Uint32 // questions so far
+	asking  sync.Mutex    // one question at a time; guards why
+	why     Reason        // for whom the last question did not help
 }
 
 func newLedger() *ledger {
@@ -75,6 +78,19 @@ func (l *ledger) drop(group string) {
 		a.hold(0)
 		s.sweep(l)
 	}
+}
+
+// busy returns the groups with a limit, or without rules, that have calls up.
+func (l *ledger) busy() []string {
+	var groups []string
+	for i := range l.shards {
+		for group, a := range *l.shards[i].m.Load() {
+			if rules := a.rules.Load(); a.used() > 0 && (rules == nil || rules.Permitted != Unlimited) {
+				groups = append(groups, group)
+			}
+		}
+	}
+	return groups
 }
 
 // sweep forgets accounts without rules and calls, one shard a turn.
