@@ -196,6 +196,16 @@ func (b *Balancer) Used(group string) int {
 	return 0
 }
 
+// permitted returns how many calls of a group may be up; zero when it is unknown.
+func (b *Balancer) permitted(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		if rules := a.rules.Load(); rules != nil {
+			return rules.Permitted
+		}
+	}
+	return 0
+}
+
 // PutNode adds or changes a node; n must not be changed afterwards.
 func (b *Balancer) PutNode(n *tandem.Node) {
 	b.mu.Lock()

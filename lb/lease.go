@@ -27,7 +27,8 @@ type Ask struct {
 	Slack    int    `json:"slack,omitempty"`    // calls that it may start beyond Used before its next Ask is answered
 }
 
-// Grant is the grantor's answer: how many slots the instance may hold. All says that every permitted
+// Grant is the grantor's answer: how many slots the instance may hold, calls that are up among them; when
+// it is fewer than those, none may start until enough have ended. All says that every permitted
 // slot is used by calls as far as the grantor knows, so that a refusal is ReasonPermitted. Short asks
 // not to hold more than is needed: what is left is little.
 type Grant struct {
@@ -71,6 +72,7 @@ type speaker struct {
 type share struct {
 	held, used, slack int
 	seq               uint64
+	given             int // the answer to it
 }
 
 // sure is what the instance may have up without a further word.
@@ -137,7 +139,7 @@ func (g *Grantor) Ask(now time.Time, instance string, a Ask) Grant {
 	if a.Seq <= who.seq {
 		grant := Grant{Group: a.Group, Seq: a.Seq}
 		if known && s.shares[instance] != nil && s.shares[instance].seq == a.Seq {
-			grant.Held = s.shares[instance].held
+			grant.Held = min(s.shares[instance].given, s.shares[instance].held)
 		}
 		return grant
 	}
@@ -153,6 +155,7 @@ func (g *Grantor) Ask(now time.Time, instance string, a Ask) Grant {
 	}
 	x.seq = a.Seq
 	grant := s.grant(x, a)
+	x.given = grant.Held
 	if x.held == 0 {
 		delete(s.shares, instance)
 		g.tidy(a.Group, s)
@@ -161,7 +164,9 @@ func (g *Grantor) Ask(now time.Time, instance string, a Ask) Grant {
 }
 
 // grant gives a share what was asked for, as far as it is free. What goes beyond the need is given
-// only while more than a quarter stays free.
+// only while more than a quarter stays free. The share counts more than is given when the instance
+// may have that up: restored and emergency calls, or what it was granted before and may not know to
+// be gone.
 func (s *grants) grant(x *share, a Ask) Grant {
 	starting := clamp(a.Starting)
 	x.used, x.slack = clamp(a.Used), clamp(a.Slack)
@@ -171,10 +176,12 @@ func (s *grants) grant(x *share, a Ask) Grant {
 	if short {
 		want = min(want, x.used+starting)
 	}
-	x.held = max(x.used, x.sure(), min(want, free))
-	x.used = min(x.used+starting, x.held)
-	used += min(starting, x.used)
-	return Grant{Group: a.Group, Seq: a.Seq, Held: x.held, All: s.known && used >= s.permitted, Short: short}
+	given := min(want, free)
+	x.held = max(x.used, x.sure(), given)
+	used -= x.used
+	x.used = max(x.used, min(x.used+starting, given))
+	used += x.used
+	return Grant{Group: a.Group, Seq: a.Seq, Held: given, All: s.known && used >= s.permitted, Short: short}
 }
 
 func clamp(n int) int { return min(max(n, 0), mostPermitted) }
@@ -261,7 +268,7 @@ func (g *Grantor) Restore(now time.Time, shares []Share) {
 	}
 }
 
-// Held returns what an instance holds of a group.
+// Held returns what an instance may hold of a group, as it counts.
 func (g *Grantor) Held(instance, group string) int {
 	if s := g.groups[group]; s != nil && s.shares[instance] != nil {
 		return s.shares[instance].held

@@ -132,13 +132,13 @@ func leaseRun(t *testing.T, r *rand.Rand, honest bool) bool {
 	return true
 }
 
-// again returns the grantor after a restart, with what it kept.
+// again returns the grantor after a restart, with what it kept: bounds, not the shares themselves.
 func again(g *lb.Grantor, now time.Time, all []*instance, permitted int) *lb.Grantor {
 	var kept []lb.Share
 	for _, i := range all {
 		i.asks = nil
 		if held := g.Held(i.name, "g"); held > 0 {
-			kept = append(kept, lb.Share{Instance: i.name, Group: "g", Held: held})
+			kept = append(kept, lb.Share{Instance: i.name, Group: "g", Held: held + held%3})
 		}
 	}
 	next := lb.NewGrantor(term, maxAge)
