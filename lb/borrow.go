@@ -52,7 +52,8 @@ type borrower struct {
 	say      func(context.Context, Batch) (Reply, error)
 	balancer *Balancer // set before it runs
 	log      *slog.Logger
-	linked   atomic.Bool // the last that was said was answered
+	begun    chan struct{} // closed once it has spoken, with or without an answer
+	linked   atomic.Bool   // the last that was said was answered
 	asked    atomic.Uint64
 	failed   atomic.Uint64
 
@@ -89,7 +90,7 @@ type question struct {
 
 func newBorrower(say func(context.Context, Batch) (Reply, error), log *slog.Logger) *borrower {
 	return &borrower{
-		say: say, log: log, turn: make(chan struct{}, 1),
+		say: say, log: log, turn: make(chan struct{}, 1), begun: make(chan struct{}),
 		seq: uint64(time.Now().UnixNano()), loans: make(map[string]*loan),
 	}
 }
@@ -100,7 +101,7 @@ func (b *borrower) acquire(group string, starting, permitted int) Reason {
 		b.balancer.Hold(group, Unlimited)
 		return ""
 	}
-	if !b.linked.Load() {
+	if !b.ready() {
 		return ReasonLease
 	}
 	q := &question{group: group, starting: starting, why: ReasonLease}
@@ -120,6 +121,19 @@ func (b *borrower) acquire(group string, starting, permitted int) Reason {
 	defer cancel()
 	b.round(ctx, false)
 	return q.why
+}
+
+// ready reports whether questions are answered; a call that comes before anything was said waits a
+// little.
+func (b *borrower) ready() bool {
+	if b.linked.Load() {
+		return true
+	}
+	select {
+	case <-b.begun:
+	case <-time.After(fetchTime):
+	}
+	return b.linked.Load()
 }
 
 // run says at each beat what there is to say, until ctx ends; then it gives back what no call uses.
@@ -160,6 +174,11 @@ func (b *borrower) beat(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	b.round(ctx, true)
+	select {
+	case <-b.begun:
+	default:
+		close(b.begun)
+	}
 }
 
 // round says what is unsaid, then the questions that wait and, at a beat, all that has changed.

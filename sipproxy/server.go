@@ -68,6 +68,7 @@ type Server struct {
 	writing [writers]chan bindJob
 	// recorder writes the calls' records.
 	recorder *recorder
+	taken    chan struct{} // closed once the calls of before are taken up
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring
@@ -88,6 +89,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{
 		cfg: cfg, deps: deps, log: log.With("part", "sipproxy"),
 		dir:      directory.New(),
+		taken:    make(chan struct{}),
 		location: location.New(location.Config{PerAOR: r.PerAOR, Total: r.Bindings, Min: r.MinExpires, Max: r.MaxExpires, Default: r.DefaultExpires}),
 		tokens:   token.NewRing(token.ForTokens, deps.Seal),
 		nonces:   token.NewRing(token.ForNonces, deps.Seal),
@@ -118,6 +120,9 @@ func (s *Server) Listen() error { return s.sockets.listen() }
 // it does not have, or before Listen.
 func (s *Server) Addrs(listener string) (udp, tcp netip.AddrPort) { return s.sockets.addrs(listener) }
 
+// TakenUp is closed once Run has brought back the calls that were open when the process ended before.
+func (s *Server) TakenUp() <-chan struct{} { return s.taken }
+
 // Run serves until ctx ends: it loads the stored bindings and open calls, then takes messages. It returns once all
 // that it started has ended.
 func (s *Server) Run(ctx context.Context) error {
@@ -132,6 +137,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.takeUp(ctx); err != nil {
 		return fmt.Errorf("take up calls: %w", err)
 	}
+	close(s.taken)
 	var running, recording sync.WaitGroup
 	working, stop := context.WithCancel(context.Background())
 	defer stop()

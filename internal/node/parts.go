@@ -38,6 +38,7 @@ type builder struct {
 
 	balancer *lb.Balancer
 	planner  *lb.Planner
+	leases   leaser                    // nil: none are configured
 	health   func([]tandem.NodeHealth) // told how nodes stand, when that changes; nil: nobody
 
 	dns       *dnsd.Server
