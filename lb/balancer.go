@@ -197,6 +197,14 @@ func (b *Balancer) Used(group string) int {
 	return 0
 }
 
+// Held returns how many calls of a group may be up here: what Leases hold, else what is permitted.
+func (b *Balancer) Held(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		return int(a.word.Load() & 0xffffffff)
+	}
+	return 0
+}
+
 // permitted returns how many calls of a group may be up; zero when it is unknown.
 func (b *Balancer) permitted(group string) int {
 	if a := b.ledger.find(group); a != nil {

@@ -276,6 +276,25 @@ func (g *Grantor) Held(instance, group string) int {
 	return 0
 }
 
+// Loan is a share as people want to see it.
+type Loan struct {
+	Share
+	Used   int  // calls, as the instance said last
+	Silent bool // it was not heard for Term
+}
+
+// Loans returns what each instance holds, in no order.
+func (g *Grantor) Loans(now time.Time) []Loan {
+	var loans []Loan
+	for group, s := range g.groups {
+		for instance, x := range s.shares {
+			who := g.instances[instance]
+			loans = append(loans, Loan{Share{instance, group, x.held}, x.used, who == nil || now.Sub(who.heard) > g.Term})
+		}
+	}
+	return loans
+}
+
 // Holder is an instance's side of the leases of one group. Its owner serialises calls.
 type Holder struct {
 	group       string

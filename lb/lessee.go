@@ -56,6 +56,9 @@ func (l *Lessee) Run(ctx context.Context) error {
 	return nil
 }
 
+// Grantor returns the address of the grantor.
+func (l *Lessee) Grantor() string { return strings.TrimSuffix(l.to, leasePath) }
+
 // Linked reports whether the grantor answers.
 func (l *Lessee) Linked() bool { return l.own.linked.Load() }
 

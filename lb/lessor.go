@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -144,6 +145,18 @@ func (l *Lessor) Permit(group string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.grantor.Permit(group, n)
+}
+
+// Loans returns what other instances hold, by group and instance.
+func (l *Lessor) Loans() []Loan {
+	l.mu.Lock()
+	loans := l.grantor.Loans(l.clock())
+	l.mu.Unlock()
+	loans = slices.DeleteFunc(loans, func(x Loan) bool { return x.Instance == l.name })
+	slices.SortFunc(loans, func(x, y Loan) int {
+		return cmp.Or(strings.Compare(x.Group, y.Group), strings.Compare(x.Instance, y.Instance))
+	})
+	return loans
 }
 
 // Run answers others, and takes back what the silent hold, until ctx ends.

@@ -234,7 +234,7 @@ func (b *builder) controlDeps() control.Deps {
 		deps.Trace = b.trace
 	}
 	if b.balancer != nil {
-		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner}, b.reportLoad
+		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
 	}
 	if b.sip != nil {
 		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup
