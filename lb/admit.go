@@ -181,20 +181,20 @@ func (b *Balancer) take(a *account, group string) Reason {
 	a.asking.Lock()
 	defer a.asking.Unlock()
 	defer a.waiting.Add(-1)
-	if a.take() { // whoever asked before got enough
+	if a.claim() || a.take() { // whoever asked before got enough
 		return ""
 	}
-	if a.asked.Load() != asked {
-		return a.why
+	if a.asked.Load() == asked {
+		a.asked.Add(1)
+		a.full = b.leases.Acquire(group, int(a.waiting.Load()), rules.Permitted) == ReasonPermitted
+		if a.claim() || a.take() {
+			return ""
+		}
 	}
-	a.asked.Add(1)
-	if a.why = b.leases.Acquire(group, int(a.waiting.Load()), rules.Permitted); a.why == "" {
-		a.why = ReasonLease
+	if a.full {
+		return ReasonPermitted
 	}
-	if a.take() {
-		return ""
-	}
-	return a.why
+	return ReasonLease
 }
 
 // refuse counts and words a refusal.

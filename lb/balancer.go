@@ -197,6 +197,14 @@ func (b *Balancer) Used(group string) int {
 	return 0
 }
 
+// keep takes up to n slots of a group for the callers of a question to the leases, before the next one
+// lowers what is held.
+func (b *Balancer) keep(group string, n int) {
+	if a := b.ledger.find(group); a != nil {
+		a.keep(n)
+	}
+}
+
 // Held returns how many calls of a group may be up here: what Leases hold, else what is permitted.
 func (b *Balancer) Held(group string) int {
 	if a := b.ledger.find(group); a != nil {

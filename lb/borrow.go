@@ -203,6 +203,7 @@ func (b *borrower) round(ctx context.Context, all bool) {
 		b.log.Info("lease grantor answers")
 	}
 	for _, q := range questions {
+		b.balancer.keep(q.group, q.starting)
 		if l := b.loans[q.group]; l != nil && l.grant.All {
 			q.why = ReasonPermitted
 		}

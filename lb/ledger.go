@@ -29,8 +29,9 @@ type account struct {
 
 	waiting atomic.Int32  // callers that wait for a question to the leases
 	asked   atomic.Uint32 // questions so far
-	asking  sync.Mutex    // one question at a time; guards why
-	why     Reason        // for whom the last question did not help
+	kept    atomic.Int32  // slots taken for those callers
+	asking  sync.Mutex    // one question at a time; guards full
+	full    bool          // the last question did not help, for every permitted slot is used
 }
 
 func newLedger() *ledger {
@@ -127,6 +128,26 @@ func (a *account) take() bool {
 			return false
 		}
 		if a.word.CompareAndSwap(w, w+1<<32) {
+			return true
+		}
+	}
+}
+
+// keep takes up to n slots for callers that wait.
+func (a *account) keep(n int) {
+	for ; n > 0 && a.take(); n-- {
+		a.kept.Add(1)
+	}
+}
+
+// claim gives a caller that waited one of the slots that were kept.
+func (a *account) claim() bool {
+	for {
+		n := a.kept.Load()
+		if n == 0 {
+			return false
+		}
+		if a.kept.CompareAndSwap(n, n-1) {
 			return true
 		}
 	}

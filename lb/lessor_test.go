@@ -2,19 +2,11 @@ package lb_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
+	"encoding/json"
+	"fmt"
 	"io"
-	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,264 +14,6 @@ import (
 	"tandem/internal/tandem"
 	"tandem/lb"
 )
-
-// disk is Shares in memory. One that forgets is the twin of one that keeps.
-type disk struct {
-	mu      sync.Mutex
-	forgets bool
-	broken  bool
-	saves   int
-	shares  map[[2]string]lb.Share
-}
-
-func (d *disk) Load(context.Context) ([]lb.Share, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Collect(maps.Values(d.shares)), nil
-}
-
-func (d *disk) Save(_ context.Context, shares []lb.Share) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.saves++
-	switch {
-	case d.broken:
-		return errors.New("no space left")
-	case d.forgets:
-		return nil
-	case d.shares == nil:
-		d.shares = make(map[[2]string]lb.Share)
-	}
-	for _, x := range shares {
-		if d.shares[[2]string{x.Instance, x.Group}] = x; x.Held == 0 {
-			delete(d.shares, [2]string{x.Instance, x.Group})
-		}
-	}
-	return nil
-}
-
-// wire carries requests to a grantor in this process, as the instance whose certificate it shows.
-type wire struct {
-	name string
-	to   func() http.Handler
-
-	mu    sync.Mutex
-	r     *rand.Rand
-	cut   bool
-	noisy bool     // loses some
-	late  [][]byte // copies of what was sent
-}
-
-var errCut = errors.New("cut")
-
-func (w *wire) set(cut, noisy bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cut, w.noisy = cut, noisy
-}
-
-// fault notes what is sent and says what becomes of it.
-func (w *wire) fault(body []byte) (lost, lostAnswer bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.late = append(w.late[max(0, len(w.late)-3):], body)
-	if w.cut || !w.noisy {
-		return w.cut, w.cut
-	}
-	return w.r.IntN(30) == 0, w.r.IntN(30) == 0
-}
-
-// again delivers once more something that was sent.
-func (w *wire) again() {
-	w.mu.Lock()
-	late := w.late
-	w.mu.Unlock()
-	if len(late) > 0 {
-		w.deliver(late[len(late)/2])
-	}
-}
-
-// forget drops what was sent: the connections have ended.
-func (w *wire) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.late = nil
-}
-
-func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	lost, lostAnswer := w.fault(body)
-	if lost {
-		return nil, errCut
-	}
-	answer := w.deliver(body)
-	if lostAnswer {
-		return nil, errCut
-	}
-	return answer, nil
-}
-
-func (w *wire) deliver(body []byte) *http.Response {
-	r := httptest.NewRequest(http.MethodPost, "https://grantor/leases", bytes.NewReader(body))
-	r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{DNSNames: []string{w.name}}}}}
-	rec := httptest.NewRecorder()
-	w.to().ServeHTTP(rec, r)
-	return rec.Result()
-}
-
-// place is one instance with a balancer; the first is the grantor.
-type place struct {
-	name  string
-	wire  *wire // nil at the grantor
-	b     *lb.Balancer
-	end   func()
-	calls []tandem.Slot
-	cut   bool
-}
-
-// world is a grantor and others who share the group g.
-type world struct {
-	t         *testing.T
-	permitted int
-	r         *rand.Rand
-	disk      *disk
-	lessor    atomic.Pointer[lb.Lessor]
-	places    []*place
-}
-
-func newWorld(t *testing.T, r *rand.Rand, permitted, others int, d *disk) *world {
-	w := &world{t: t, permitted: permitted, r: r, disk: d}
-	w.places = []*place{{name: "grantor.test"}}
-	for i := range others {
-		p := &place{name: string(rune('a'+i)) + ".test"}
-		p.wire = &wire{name: p.name, to: w.handler, r: rand.New(rand.NewPCG(uint64(i), 5)), noisy: true}
-		w.places = append(w.places, p)
-	}
-	for _, p := range w.places {
-		w.start(p)
-	}
-	synctest.Wait()
-	return w
-}
-
-func (w *world) handler() http.Handler { return w.lessor.Load() }
-
-// leaser is what both ends have.
-type leaser interface {
-	lb.Leases
-	Bind(*lb.Balancer)
-	Run(context.Context) error
-}
-
-// start starts an instance, which takes up the calls that it has, and runs until its end.
-func (w *world) start(p *place) {
-	w.t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	var leases leaser
-	var err error
-	if p.wire == nil {
-		lessor, err := lb.NewLessor(w.t.Context(), lb.LessorDeps{Name: p.name, Shares: w.disk}, log)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		lessor.Permit("g", w.permitted)
-		w.lessor.Store(lessor)
-		leases = lessor
-	} else if leases, err = lb.NewLessee("https://grantor", &http.Client{Transport: p.wire}, log); err != nil {
-		w.t.Fatal(err)
-	}
-	if p.b, err = lb.New(lb.Config{}, lb.Deps{Leases: leases}, log); err != nil {
-		w.t.Fatal(err)
-	}
-	leases.Bind(p.b)
-	p.b.PutGroup(lb.Group{ID: "g", Cluster: "c", Permitted: w.permitted})
-	for i := range p.calls {
-		p.calls[i] = p.b.Restore([]string{"g"}, "", true)
-	}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { leases.Run(ctx) })
-	p.end = func() { cancel(); running.Wait() }
-}
-
-// kill ends an instance without a word, and starts it again.
-func (w *world) kill(p *place) {
-	if p.wire != nil {
-		p.wire.set(true, true)
-		p.end()
-		p.wire.forget()
-		p.wire.set(p.cut, true)
-	} else {
-		p.end()
-		for _, other := range w.places[1:] {
-			if w.r.IntN(2) == 0 { // else somebody between keeps it
-				other.wire.forget()
-			}
-		}
-	}
-	w.start(p)
-	synctest.Wait()
-}
-
-func (w *world) end() {
-	for _, p := range w.places {
-		p.end()
-	}
-}
-
-func (w *world) admit(p *place) lb.Reason {
-	found, refused := p.b.Admit(tandem.Admission{Group: "g", Counted: true})
-	if refused.Code == 0 {
-		p.calls = append(p.calls, found.Slot)
-	}
-	return lb.Reason(refused.Reason)
-}
-
-func (w *world) release(p *place, n int) {
-	for _, slot := range p.calls[:n] {
-		p.b.Release(slot)
-	}
-	p.calls = p.calls[n:]
-}
-
-func (w *world) up() (n int) {
-	for _, p := range w.places {
-		n += p.b.Used("g")
-	}
-	return n
-}
-
-// step does one thing that may happen.
-func (w *world) step() {
-	synctest.Wait() // what is due at this moment is done before
-	p := w.places[w.r.IntN(len(w.places))]
-	switch w.r.IntN(12) {
-	case 0, 1, 2, 3, 4:
-		for range 1 + w.r.IntN(4) {
-			w.admit(p)
-		}
-	case 5, 6:
-		w.release(p, w.r.IntN(len(p.calls)+1))
-	case 7, 8:
-		time.Sleep(time.Duration(w.r.IntN(2500)) * time.Millisecond)
-	case 9:
-		if p.wire != nil && w.r.IntN(3) == 0 {
-			p.cut = !p.cut
-			p.wire.set(p.cut, true)
-		}
-	case 10: // what was lost, or not, arrives again
-		if p.wire != nil {
-			p.wire.again()
-		}
-	case 11:
-		if w.r.IntN(4) == 0 {
-			w.kill(p)
-		}
-	}
-}
 
 // TestLessorProperty: whatever is cut, lost, repeated, late or killed, the grantor among them, the
 // instances together never have more calls up than permitted; healed, all can be had by one.
@@ -294,10 +28,9 @@ func TestLessorProperty(t *testing.T) {
 				}
 			}
 			for _, p := range w.places {
-				if w.release(p, len(p.calls)); p.wire != nil {
-					p.wire.set(false, false)
-				}
+				w.release(p, len(p.calls))
 			}
+			w.calm()
 			time.Sleep(5 * time.Second)
 			last := w.places[len(w.places)-1]
 			for range w.permitted {
@@ -329,4 +62,173 @@ func TestLessorTwin(t *testing.T) {
 		}
 	}
 	t.Error("nothing found")
+}
+
+// TestLessorDisk: a grant that cannot be kept is not given; twin: one within what is kept is.
+func TestLessorDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		w := newWorld(t, rand.New(rand.NewPCG(1, 1)), 8, 1, d)
+		defer w.end()
+		p := w.places[1]
+		w.calm()
+		for range 2 {
+			w.admit(p)
+		}
+		w.release(p, 1)
+		time.Sleep(2 * time.Second)
+		d.set(true)
+		if why := w.admit(p); why != "" || len(p.calls) != 2 {
+			t.Errorf("a second call again: %q, want it admitted", why)
+		}
+		if why := w.admit(p); why != lb.ReasonLease || len(p.calls) != 2 {
+			t.Errorf("a third call: %q, want %q", why, lb.ReasonLease)
+		}
+		d.set(false)
+		time.Sleep(2 * time.Second)
+		if why := w.admit(p); why != "" {
+			t.Errorf("a third call on a disk that writes: %q", why)
+		}
+	})
+}
+
+// TestLessorQuiet: an instance keeps slots beyond its calls while it is busy, gives them back when it
+// is quiet or slots get short, and what is kept on disk follows in time.
+func TestLessorQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rand.New(rand.NewPCG(1, 1)), 64, 1, &disk{})
+		defer w.end()
+		p := w.places[1]
+		w.calm()
+		held := func(step string, want ...int) {
+			t.Helper()
+			for _, x := range append(w.lessor.Load().Loans(), lb.Loan{Share: lb.Share{Group: "g"}})[:1] {
+				if !slices.Contains(want, x.Held) {
+					t.Errorf("%s: %d held for %d calls, want one of %d", step, x.Held, x.Used, want)
+				}
+			}
+		}
+		w.admit(p)
+		held("one call", 5)
+		for range 45 {
+			w.admit(p)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		held("46 calls", 50)
+		for range 8 {
+			w.admit(p)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		held("54 calls, which leaves little", 54)
+		w.release(p, len(p.calls))
+		time.Sleep(3 * time.Second)
+		held("quiet", 0)
+		w.disk.mu.Lock()
+		kept := len(w.disk.shares)
+		w.disk.mu.Unlock()
+		if kept != 1 {
+			t.Errorf("%d shares on disk soon after, want the one still", kept)
+		}
+		time.Sleep(2 * time.Minute)
+		w.disk.mu.Lock()
+		defer w.disk.mu.Unlock()
+		if len(w.disk.shares) != 0 {
+			t.Errorf("on disk after a while: %v, want nothing", w.disk.shares)
+		}
+	})
+}
+
+// TestLessorForced: calls that no limit withheld count at the others; a group that had no limit before
+// is not held without a lease.
+func TestLessorForced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rand.New(rand.NewPCG(1, 1)), 8, 1, &disk{})
+		defer w.end()
+		one, two := w.places[0], w.places[1]
+		w.calm()
+		for range 5 {
+			if _, refused := two.b.Admit(tandem.Admission{Group: "g", Emergency: true}); refused.Code != 0 {
+				t.Fatal(refused)
+			}
+		}
+		time.Sleep(1500 * time.Millisecond)
+		for range 8 {
+			w.admit(one)
+		}
+		if len(one.calls) != 3 {
+			t.Errorf("beside 5 emergency calls elsewhere %d of 8 are admitted, want 3", len(one.calls))
+		}
+		for _, p := range w.places {
+			p.b.PutGroup(lb.Group{ID: "free", Cluster: "c", Permitted: lb.Unlimited})
+			for range 4 {
+				if _, refused := p.b.Admit(tandem.Admission{Group: "free", Counted: true}); refused.Code != 0 {
+					t.Errorf("without a limit: %+v", refused)
+				}
+			}
+			p.b.PutGroup(lb.Group{ID: "free", Cluster: "c", Permitted: 10})
+		}
+		w.lessor.Load().Permit("free", 10)
+		time.Sleep(2500 * time.Millisecond)
+		admitted := 0
+		for range 10 {
+			for _, p := range w.places {
+				if _, refused := p.b.Admit(tandem.Admission{Group: "free", Counted: true}); refused.Code == 0 {
+					admitted++
+				}
+			}
+		}
+		if admitted != 2 {
+			t.Errorf("with 8 calls from before the limit of 10, %d more were admitted, want 2", admitted)
+		}
+	})
+}
+
+// TestLessorClock: an instance whose clock went back while it was down is heard again.
+func TestLessorClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rand.New(rand.NewPCG(1, 1)), 8, 1, &disk{})
+		defer w.end()
+		p := w.places[1]
+		w.calm()
+		w.admit(p)
+		ahead := time.Now().Add(24 * time.Hour).UnixNano()
+		p.wire.deliver(fmt.Appendf(nil, `{"epoch":%s,"asks":[{"group":"g","seq":%d,"used":1,"want":1}]}`, p.wire.epoch(), ahead)) // as from tomorrow
+		if why := w.admit(p); why != lb.ReasonLease {
+			t.Errorf("one who speaks from the past: %q, want %q", why, lb.ReasonLease)
+		}
+		w.kill(p)
+		if why := w.admit(p); why != "" {
+			t.Errorf("after its restart: %q", why)
+		}
+	})
+}
+
+// FuzzLeases: whatever is posted, the answer is a status, and what is granted together is never more
+// than is permitted.
+func FuzzLeases(f *testing.F) {
+	f.Add([]byte(`{"epoch":0}`), uint16(1))
+	f.Add([]byte(`{"epoch":E,"asks":[{"group":"g","seq":18446744073709551615,"used":3,"starting":2,"want":9,"slack":1}],"forget":4}`), uint16(7))
+	f.Add([]byte(`{"epoch":E,"asks":[{"group":"h","seq":1,"used":1073741824,"want":99999999999}]}{}`), uint16(0))
+	f.Fuzz(func(t *testing.T, body []byte, permitted uint16) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, rand.New(rand.NewPCG(1, 1)), int(permitted), 1, &disk{})
+			defer w.end()
+			wire := w.places[1].wire
+			w.calm()
+			reply := wire.deliver(bytes.ReplaceAll(body, []byte("E"), []byte(wire.epoch())))
+			if reply.StatusCode != 200 && reply.StatusCode != 400 {
+				t.Errorf("answered %s", reply.Status)
+			}
+			var got lb.Reply
+			text, _ := io.ReadAll(reply.Body)
+			if reply.StatusCode == 200 && json.Unmarshal(text, &got) != nil {
+				t.Errorf("answered %s", text)
+			}
+			for _, g := range got.Grants {
+				if g.Held > int(permitted) || g.Group != "g" && g.Held > 0 {
+					t.Errorf("granted %+v of %d permitted", g, permitted)
+				}
+			}
+		})
+	})
 }
