@@ -30,10 +30,11 @@ type refusal struct {
 	status int
 	reason string // "": the usual one
 	fields []wire.Header
+	unmet  string // the condition of tier 2 that was not met
 }
 
 func refuse(status int, reason string, fields ...wire.Header) *refusal {
-	return &refusal{status, reason, fields}
+	return &refusal{status: status, reason: reason, fields: fields}
 }
 
 // fresh takes a request that no transaction knows: it is refused, or sent on its way.
@@ -44,7 +45,7 @@ func (w *worker) fresh(a *ask) {
 	}
 	p, r := w.decide(a)
 	if r != nil {
-		w.refused(a, r)
+		w.refused(a, nil, r)
 		w.refuse(a, r)
 		return
 	}

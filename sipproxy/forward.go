@@ -16,7 +16,11 @@ type plan struct {
 	legs    []legPlan // parallel branches
 	account string    // id of the account that the call belongs to
 	typ     string    // request type, or core
-	route   string    // forwarding name of the first target, "" for bindings
+	// groups are those that a call touches: the called account's, or the caller's; and the other
+	// side's when that is ours too. counted: it needs no node, only slots.
+	groups  [2]string
+	counted bool
+	route   string // forwarding name of the first target, "" for bindings
 	// record: the request may begin a dialog, so that its way is recorded. caller is how the
 	// callee's requests reach the side that it came from.
 	record bool
@@ -44,6 +48,7 @@ type legPlan struct {
 type target struct {
 	hop  hop
 	node string // id, "" when it is no node of ours
+	tier int    // lower ones are tried first
 }
 
 // side is how one end of a dialog is reached by the other end's requests.
@@ -95,15 +100,16 @@ func (w *worker) forward(a *ask, p *plan) {
 		return
 	}
 	f := &forwarding{w: w, tx: tx, req: w.base(a.m, p), plan: p, loop: a.loop, back: a.back}
-	tx.forward = f
 	if a.m.Method == "INVITE" {
-		tx.respond(a.m.Response(100, "Trying", ""))
-		if a.m.To.Tag == "" {
-			if f.call = w.calls.begin(w, a, p); f.call != nil {
-				f.call.invite = f
-			}
+		if r := f.begin(a); r != nil {
+			w.refused(a, p, r)
+			w.count.answered.Add(1)
+			tx.respond(w.refusalMessage(a.m, r))
+			return
 		}
+		tx.respond(a.m.Response(100, "Trying", ""))
 	}
+	tx.forward = f
 	f.legs = make([]*leg, len(p.legs))
 	for i := range p.legs {
 		f.legs[i] = &leg{f: f, plan: p.legs[i]}
@@ -114,12 +120,35 @@ func (w *worker) forward(a *ask, p *plan) {
 	f.settle()
 }
 
+// begin has a new call admitted and noted. A call that cannot be noted has no end that could give its
+// slots back: it is refused too, unless lives depend on it.
+func (f *forwarding) begin(a *ask) *refusal {
+	w := f.w
+	if a.m.To.Tag != "" {
+		return nil
+	}
+	seat, r := w.admit(a, f.plan)
+	if r != nil {
+		return r
+	}
+	if f.call = w.calls.begin(w, a, f.plan, seat); f.call != nil {
+		f.call.invite = f
+		return nil
+	}
+	if seat == nil {
+		return nil
+	}
+	seat.leave()
+	if f.plan.typ == string(tandem.TypeEmergency) {
+		return nil
+	}
+	return unmet(tandem.Refusal{Code: 503, Reason: "capacity", RetryAfter: 5 * time.Second})
+}
+
 // base makes what all branches have in common (RFC 3261 section 16.6 steps 1 to 3).
 func (w *worker) base(m *wire.Message, p *plan) *wire.Message {
 	c := m.Clone(8)
-	if p.strip != nil {
-		c.Remove(p.strip)
-	}
+	c.Remove(func(h wire.Header) bool { return isCallHeader(h) || p.strip != nil && p.strip(h) })
 	if m.MaxForwards < 0 {
 		c.Set(wire.NameMaxForwards, "70")
 	} else {
@@ -139,6 +168,9 @@ func (l *leg) try() {
 	for l.next < len(l.plan.targets) {
 		t := l.plan.targets[l.next]
 		l.next++
+		if l.next > 1 && !f.call.moves(w, t.node) {
+			continue // it has failed meanwhile
+		}
 		id := w.rand.Uint64()
 		m, err := f.copyFor(l, t, id)
 		switch {
@@ -156,10 +188,12 @@ func (l *leg) try() {
 		}
 		tx, err := w.start(id, m, t.hop, patience, l)
 		if err != nil {
+			w.broken(t.node)
 			w.count.failovers.Add(1)
 			continue
 		}
 		l.tx, tx.node = tx, t.node
+		f.call.attempt()
 		if tx.invite() {
 			w.alarms.set(&l.ringing, l, ringAlarm, w.now.Add(w.cfg.RingTime))
 		}
@@ -184,8 +218,13 @@ func (f *forwarding) copyFor(l *leg, t target, id uint64) (*wire.Message, error)
 	}
 	strictNext(m)
 	if f.plan.record {
-		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side(t)); err != nil {
+		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side{t.hop, t.node}); err != nil {
 			return nil, err
+		}
+	}
+	if t.node != "" {
+		if value := f.call.token(f.w); value != "" {
+			m.Headers = append(m.Headers, wire.Header{Raw: callHeader, Value: value})
 		}
 	}
 	m.Prepend(wire.Field(wire.NameVia, f.w.viaValue(t.hop, f.w.branches.text(f.w.now, branch{id, f.loop, f.back}, m.CallID, m.CSeq))))
@@ -243,7 +282,7 @@ func (l *leg) response(tx *clientTx, m *wire.Message) {
 			f.w.alarms.set(&l.ringing, l, ringAlarm, f.w.now.Add(f.w.cfg.RingTime))
 		}
 		if !f.done {
-			f.call.ringing(f.w, tx.node)
+			f.call.ringing(f.w, tx.node, m.Status)
 			f.tx.respond(m)
 		}
 	case m.Status < 300:
@@ -361,9 +400,9 @@ func (f *forwarding) success(l *leg, tx *clientTx, m *wire.Message) {
 	switch {
 	case f.done:
 	case f.call != nil:
-		f.call.answered(f.w, tx.node, f.dialogs(tx.to, m))
+		f.call.answered(f.w, tx.node, f.dialogs(tx.to, m), m)
 	case f.req.To.Tag != "":
-		f.w.calls.confirmed(m)
+		f.w.calls.confirmed(f.w, f.req, m)
 	}
 	f.finish(m)
 	f.cancelOthers(l)
@@ -432,6 +471,9 @@ func (f *forwarding) best() *wire.Message {
 		return f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req))
 	case best.Status == 503 && best.Reason == unreached:
 		best.Headers = append(best.Headers, wire.Field(wire.NameRetryAfter, "5"))
+		if f.call != nil {
+			best.Headers = append(best.Headers, wire.Header{Raw: "Reason", Value: `SIP;cause=503;text="no-node"`})
+		}
 	case best.Status == 503:
 		// The next request of this caller may well find a server: not 503 (section 16.7 step 6).
 		return f.tx.req.Response(500, "Server Internal Error: no target served", f.w.branches.tag(f.tx.req))

@@ -101,25 +101,35 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 		done(errOver)
 		return
 	}
-	answered, dialogs, f := c.seen.WasAnswered(), c.seen.Dialogs, c.invite
+	answered, f := c.seen.WasAnswered(), c.invite
 	if !answered && f == nil {
 		done(errors.New("it was being set up when the process was started again; it ends by itself"))
 		return
 	}
-	h := &hungUp{w: w, key: key, reason: reasonValue(reason), done: done}
-	w.calls.dead[key] = h
-	w.alarms.set(&h.alarm, h, limitAlarm, w.now.Add(giveUp))
-	c.change(func(s *tandem.Call) { s.Reason = reason })
-	status := 0
-	if !answered {
-		status = 480
-	}
-	c.end(w, "hangup", tandem.EndedByAppliance, status)
-	if !answered {
-		f.hangup(h)
-		done(nil)
+	if answered {
+		w.terminate(c, "hangup", reason, tandem.EndedByAppliance, done)
 		return
 	}
+	h := w.bury(c, reason, done)
+	c.end(w, "hangup", tandem.EndedByAppliance, 480)
+	f.hangup(h)
+	done(nil)
+}
+
+// bury remembers a call that is ended from here for as long as its sides may still send requests.
+func (w *worker) bury(c *call, reason string, done func(error)) *hungUp {
+	h := &hungUp{w: w, key: c.key, reason: reasonValue(reason), done: done}
+	w.calls.dead[c.key] = h
+	w.alarms.set(&h.alarm, h, limitAlarm, w.now.Add(giveUp))
+	c.change(func(s *tandem.Call) { s.Reason = reason })
+	return h
+}
+
+// terminate ends an answered call by BYE to both sides; done is called once, when both were told.
+func (w *worker) terminate(c *call, cause, reason string, by tandem.CallEnder, done func(error)) {
+	dialogs := c.seen.Dialogs
+	h := w.bury(c, reason, done)
+	c.end(w, cause, by, 0)
 	if len(dialogs) != 2 {
 		done(errors.New("its dialogs are not known: neither side was told"))
 		return
@@ -127,7 +137,7 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 	h.peerTag, h.wait = dialogs[calleeSide].RemoteTag, len(dialogs)
 	for i := range dialogs {
 		d := dialogs[i]
-		d.CSeq = max(d.CSeq, c.cseqs[i]) + 1
+		d.CSeq = max(d.CSeq, c.cseqs[i]) + c.leap + 1
 		h.cseqs[i] = d.CSeq
 		w.sendBye(&d, h.reason, func(m *wire.Message) { h.answered(i, m) })
 	}
@@ -183,8 +193,13 @@ func (f *forwarding) tooLate(tx *clientTx, m *wire.Message) {
 
 // sendBye sends a BYE in dialog d; done is called once, with its final answer or nil.
 func (w *worker) sendBye(d *tandem.Dialog, reason string, done func(*wire.Message)) {
+	w.sendWithin(d, "BYE", reason, done)
+}
+
+// sendWithin sends a request in dialog d; done is called once, with its final answer or nil.
+func (w *worker) sendWithin(d *tandem.Dialog, method, reason string, done func(*wire.Message)) {
 	to, id := w.hopIn(d), w.rand.Uint64()
-	m := w.within(d, "BYE", reason)
+	m := w.within(d, method, reason)
 	if d.Target == "" || !to.remote.IsValid() {
 		done(nil)
 		return
@@ -221,7 +236,10 @@ func (w *worker) within(d *tandem.Dialog, method, reason string) *wire.Message {
 	m.Headers = append(m.Headers,
 		wire.Field(wire.NameFrom, "<"+d.Local+">;tag="+d.LocalTag), wire.Field(wire.NameTo, "<"+d.Remote+">;tag="+d.RemoteTag),
 		wire.Field(wire.NameCallID, d.CallID), wire.Field(wire.NameCSeq, cseqValue(d.CSeq, method)),
-		wire.Field(wire.NameMaxForwards, "70"), wire.Header{Raw: "Reason", Value: reason})
+		wire.Field(wire.NameMaxForwards, "70"))
+	if reason != "" {
+		m.Headers = append(m.Headers, wire.Header{Raw: "Reason", Value: reason})
+	}
 	strictNext(m)
 	return m
 }
@@ -292,19 +310,23 @@ func (t *callTable) passing(m *wire.Message) {
 		return
 	}
 	c.cseqs[to] = max(c.cseqs[to], m.CSeq)
+	c.vitals.heard = c.of.now
 	if m.Method == "INVITE" || m.Method == "UPDATE" {
 		c.moved(1-to, contact(m))
 	}
 }
 
-// confirmed notes where the side is that answered a re-INVITE or UPDATE.
-func (t *callTable) confirmed(m *wire.Message) {
-	if m.CSeqMethod != "INVITE" && m.CSeqMethod != "UPDATE" {
+// confirmed notes what the 2xx to a request of a dialog tells: where its sender is from now on, and how
+// the call stands.
+func (t *callTable) confirmed(w *worker, req, m *wire.Message) {
+	c, side := t.of(m)
+	if c == nil {
 		return
 	}
-	if c, side := t.of(m); c != nil {
+	if m.CSeqMethod == "INVITE" || m.CSeqMethod == "UPDATE" {
 		c.moved(side, contact(m))
 	}
+	c.changed(w, req, m)
 }
 
 // moved gives a side a new remote target, and has that recorded.

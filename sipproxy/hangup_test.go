@@ -179,7 +179,7 @@ func TestHangupRefused(t *testing.T) {
 		t.Errorf("nobody works: %v", err)
 	}
 	<-r.w.inbox
-	r.deliverRaw(pstn, fromCaller("BYE", ok).text(pstn))
+	r.answer(r.find(r.deliverRaw(pstn, fromCaller("BYE", ok).text(pstn)), "BYE"), 200, "")
 	if err := r.s.Hangup(t.Context(), tandem.Principal{Admin: true}, id, ""); !errors.Is(err, errOver) {
 		t.Errorf("ended call: %v", err)
 	}

@@ -15,7 +15,7 @@ type counters struct {
 	registrations, persistErrors, emergency, noTarget, badTokens    atomic.Uint64
 	connections, refusedConnections, acceptErrors, brokenStreams    atomic.Uint64
 	falseIdentities, hostInUsername                                 atomic.Uint64
-	keepalives, readErrors                                          atomic.Uint64
+	keepalives, readErrors, probes, sounded                         atomic.Uint64
 
 	serverTx, clientTx, streams atomic.Int64
 }
@@ -60,6 +60,8 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 		{"accept_errors", "Errors of accept, survived.", &c.acceptErrors},
 		{"broken_streams", "Connections closed for what came over them.", &c.brokenStreams},
 		{"keepalives", "Keep-alives taken.", &c.keepalives},
+		{"calls_sounded", "Silent calls whose sides were asked whether they are still up.", &c.sounded},
+		{"probes", "OPTIONS sent to nodes.", &c.probes},
 		{"read_errors", "Errors of datagram sockets.", &c.readErrors},
 	} {
 		emit(tandem.Sample{Name: "tandem_sipproxy_" + m.name + "_total", Help: m.help, Value: float64(m.value.Load())})
