@@ -41,6 +41,7 @@ type callTable struct {
 
 	mu    *sync.Mutex // people look from outside
 	live  map[callKey]*call
+	ids   map[string]*call // by Call-ID; the last one that began with it
 	dead  map[callKey]*hungUp
 	past  []tandem.Call // ring; next is where the next ended call goes
 	next  int
@@ -48,7 +49,7 @@ type callTable struct {
 }
 
 func newCallTable(limit int) callTable {
-	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), dead: make(map[callKey]*hungUp)}
+	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), ids: make(map[string]*call), dead: make(map[callKey]*hungUp)}
 }
 
 // begin notes a call whose INVITE was accepted for processing; nil when it is known already, or
@@ -81,12 +82,27 @@ func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 		}
 	}
 	c.seen.Enter(tandem.CallTrying, w.now)
-	t.live[c.key] = c
+	if a.peer != nil && a.peer.Role == tandem.PeerCore {
+		if n := w.dir.NodeAt(a.from.remote); n != nil {
+			w.at(&c.seen, n.ID) // it is this end of the dialog
+		}
+	}
+	t.keep(c)
 	t.total++
 	c.vitals.age, c.vitals.heard = w.now.Add(longest), w.now
 	c.watch(w)
 	w.recorder.note(c.seen)
 	return c
+}
+
+// keep and drop are called with mu held, or before anybody looks.
+func (t *callTable) keep(c *call) { t.live[c.key], t.ids[c.key.callID] = c, c }
+
+func (t *callTable) drop(c *call) {
+	delete(t.live, c.key)
+	if t.ids[c.key.callID] == c {
+		delete(t.ids, c.key.callID)
+	}
 }
 
 // party writes a URI as user@host.
@@ -145,8 +161,11 @@ func (c *call) token(w *worker) string {
 	return c.sealed
 }
 
-// at notes the node that a call is on.
+// at notes the node that a call is on; a phone is none.
 func (w *worker) at(s *tandem.Call, node string) {
+	if node == "" {
+		return
+	}
 	s.Node = node
 	if n := w.dir.Node(node); n != nil {
 		s.Cluster = n.Cluster
@@ -224,7 +243,7 @@ func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 			s.Status = uint16(status)
 		}
 		w.calls.remember(*s)
-		delete(w.calls.live, c.key)
+		w.calls.drop(c)
 	})
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tandem/internal/tandem"
 	"tandem/sipproxy/wire"
 )
@@ -31,16 +33,96 @@ const (
 
 func sideName(i int) string { return [...]string{"caller", "callee"}[i] }
 
-// Hangup ends a call that by may see: an answered one by BYE to both sides, one that is being set up
-// by CANCEL to the callee and 480 to the caller. It returns when both were told, or after at most five
-// seconds with what failed; the call has ended then all the same.
+// Hangup ends a call that by may see, with all its legs behind feature servers: answered ones by BYE to
+// both sides, those that are being set up by CANCEL to the callee and 480 to the caller. It returns
+// when all were told, or after at most five seconds with what failed; the call has ended then all the same.
 func (s *Server) Hangup(ctx context.Context, by tandem.Principal, id, reason string) error {
-	w, key, err := s.findCall(by, id)
-	if err != nil {
+	if _, _, err := s.findCall(by, id); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, hangupPatience)
 	defer cancel()
+	legs := s.legsOf(id)
+	ended := make(chan error, len(legs))
+	for _, leg := range legs {
+		go func() {
+			err := s.hangupLeg(ctx, leg, reason)
+			if leg != id && errors.Is(err, errOver) {
+				err = nil // its feature server was faster
+			}
+			ended <- err
+		}()
+	}
+	var errs error
+	for range legs {
+		errs = errors.Join(errs, <-ended)
+	}
+	return errs
+}
+
+// Choice chooses among live calls, to end them.
+type Choice struct {
+	Account string // "": any
+	Device  string // that calls; "": any
+	Pending bool   // only those that have not been answered
+}
+
+// HangupAll ends all calls that by may see and that c chooses, and returns how many it told to end.
+// What failed is joined in the error.
+func (s *Server) HangupAll(ctx context.Context, by tandem.Principal, c Choice, reason string) (int, error) {
+	var ids []string
+	for _, x := range s.Calls(by) {
+		if x.State == tandem.CallEnded {
+			break // those that live come first
+		}
+		if (c.Account == "" || x.Account == c.Account) && (c.Device == "" || x.Device == c.Device) && !(c.Pending && x.WasAnswered()) {
+			ids = append(ids, x.ID)
+		}
+	}
+	var group errgroup.Group
+	group.SetLimit(hangupsAtOnce)
+	failed := make([]error, len(ids))
+	for i, id := range ids {
+		group.Go(func() error {
+			if err := s.Hangup(ctx, by, id, reason); !errors.Is(err, errOver) { // another leg of a call before it
+				failed[i] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // what failed is in failed
+	return len(ids), errors.Join(failed...)
+}
+
+// hangupsAtOnce bounds the calls that HangupAll ends side by side.
+const hangupsAtOnce = 256
+
+// legsOf returns the ids of the live legs of a call, itself first.
+func (s *Server) legsOf(id string) []string {
+	legs, whole := []string{id}, id
+	all := make(map[string]string) // joined id, by id
+	for _, w := range s.workers {
+		w.calls.mu.Lock()
+		for _, c := range w.calls.live {
+			all[c.seen.ID] = cmp.Or(c.seen.Joined, c.seen.ID)
+		}
+		w.calls.mu.Unlock()
+	}
+	whole = cmp.Or(all[id], id)
+	for leg, of := range all {
+		if of == whole && leg != id {
+			legs = append(legs, leg)
+		}
+	}
+	return legs
+}
+
+// hangupLeg ends one leg.
+func (s *Server) hangupLeg(ctx context.Context, id, reason string) error {
+	w, key, err := s.findCall(tandem.Principal{Admin: true}, id)
+	if err != nil {
+		return err
+	}
 	told := make(chan error, 1)
 	select {
 	case w.inbox <- event{kind: workDone, then: func() { w.hangup(key, id, reason, func(err error) { told <- err }) }}:

@@ -17,7 +17,7 @@ type CallLog interface {
 }
 
 // Bounds of recording: records waiting to be written, and written at once; and how long the first
-// of a batch waits for others, because a synced write costs the same for one as for many.
+// of a batch waits for others after the last one was written, because a synced write costs the same for one as for many.
 const (
 	recordsWaiting = 65536
 	recordsAtOnce  = 512
@@ -27,8 +27,10 @@ const (
 // restartGrace is how long, after a restart, a session timer that ran out meanwhile still waits.
 const restartGrace = 35 * time.Second
 
-// recorder writes call records behind the workers' backs, in the order in which they were noted and
-// some 25 ms later, so that what a kill -9 can take is that much. When the store is so slow that too many wait, further ones are dropped and counted: the call goes on.
+// recorder writes call records behind the workers' backs, in the order in which they were noted: at
+// once while calls are few, at most 25 ms later while they are many, so that what a kill -9 can take
+// is that much. When the store is so slow that too many wait, further ones are dropped and counted:
+// the call goes on.
 type recorder struct {
 	*Server
 	waiting chan *tandem.Call
@@ -50,20 +52,37 @@ func (r *recorder) note(c tandem.Call) {
 	}
 }
 
-// run writes until waiting is closed and empty.
+// run writes until waiting is closed and empty: at once when it has not written for a while, so that
+// of few calls a kill -9 takes nothing, and else when enough came together.
 func (r *recorder) run() {
 	batch := make([]tandem.Call, 0, recordsAtOnce)
+	var last time.Time
 	for c := range r.waiting {
 		batch = append(batch[:0], *c)
-		r.write(r.gather(batch))
+		batch = r.gather(batch, recordsGather-time.Since(last))
+		r.write(batch)
+		last = time.Now()
 	}
 }
 
-// gather adds to batch what is noted until it is time to write, or there is enough, or no more comes.
-func (r *recorder) gather(batch []tandem.Call) []tandem.Call {
-	timer := time.NewTimer(recordsGather)
+// gather adds to batch what waits already and what is noted until the time has passed, or there is
+// enough, or no more comes.
+func (r *recorder) gather(batch []tandem.Call, wait time.Duration) []tandem.Call {
+	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()
-	for len(batch) < recordsAtOnce {
+	for due := wait <= 0; len(batch) < recordsAtOnce; {
+		select {
+		case c, ok := <-r.waiting:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, *c)
+			continue
+		default:
+		}
+		if due {
+			return batch
+		}
 		select {
 		case c, ok := <-r.waiting:
 			if !ok {
@@ -71,7 +90,7 @@ func (r *recorder) gather(batch []tandem.Call) []tandem.Call {
 			}
 			batch = append(batch, *c)
 		case <-timer.C:
-			return batch
+			due = true
 		}
 	}
 	return batch
@@ -124,7 +143,7 @@ func (s *Server) takeUpCall(kept tandem.Call, now time.Time) *call {
 		c.cseqs[i] = kept.Dialogs[i].CSeq
 	}
 	c.leap = leap
-	w.calls.live[c.key] = c
+	w.calls.keep(c)
 	c.vitals.age, c.vitals.heard = now.Add(max(left, time.Second)), now
 	if kept.WasAnswered() && !kept.Expires.IsZero() && kept.Expires.Before(c.vitals.age) {
 		c.vitals.session = kept.Expires
@@ -165,7 +184,7 @@ func (j *joins) restore(taken []*call) {
 			}
 			c.seat = j.join(id, "")
 			c.seat.id = c.seen.ID
-			if c.seen.Node != "" {
+			if c.seen.Node != "" && c.seen.Type != "core" {
 				c.seat.slot = j.balancer.Restore(nil, c.seen.Node, c.seen.WasAnswered())
 			}
 		}

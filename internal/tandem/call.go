@@ -95,6 +95,8 @@ type CallQuality struct {
 	Ringing  uint32 `json:"ringingMs,omitempty" cbor:"2,keyasint,omitempty" explain:"From INVITE to the first 180 or 183, in milliseconds."`
 	Answer   uint32 `json:"answerMs,omitempty" cbor:"3,keyasint,omitempty" explain:"From INVITE to the 2xx, in milliseconds."`
 	Attempts uint16 `json:"attempts,omitempty" cbor:"4,keyasint,omitempty" explain:"Targets that were tried."`
+	MOS      uint16 `json:"mosHundredths,omitempty" cbor:"5,keyasint,omitempty" explain:"Mean opinion score that its phones reported (RFC 6035), times 100."`
+	Reports  uint16 `json:"voiceReports,omitempty" cbor:"6,keyasint,omitempty" explain:"Reports that the score is the mean of."`
 }
 
 // CallMoment is when a call came into a state.
