@@ -72,7 +72,7 @@ func (b *Balancer) find(rules *Group, r tandem.Admission) (node *candidate, usab
 		return nil, 0, cmp.Or(rules.Refuse, ReasonNoCluster)
 	}
 	if r.Among != nil {
-		if usable, reason = t.order(r.Among, rules, r.Type, b.cfg.UnknownQualifies); reason != "" {
+		if usable, reason = t.order(r.Among, rules, r.Type, b.cfg.Policy.UnknownQualifies); reason != "" {
 			return nil, 0, reason
 		}
 		if n := t.nodes[r.Among[0].Node]; n != nil {
@@ -84,7 +84,7 @@ func (b *Balancer) find(rules *Group, r tandem.Admission) (node *candidate, usab
 	if c == nil {
 		return nil, 0, ReasonNoNode
 	}
-	node, reason = c.choose(rules, r.Type, b.cfg.UnknownQualifies)
+	node, reason = c.choose(rules, r.Type, b.cfg.Policy.UnknownQualifies)
 	return node, 0, reason
 }
 

@@ -151,7 +151,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func newPicky(t *testing.T) *lb.Balancer {
-	b := newBalancer(t, lb.Config{UnknownQualifies: true}, nil)
+	b := newBalancer(t, lb.Config{Policy: lb.Policy{UnknownQualifies: true}}, nil)
 	b.PutGroup(lb.Group{ID: "picky", Cluster: "a", Permitted: 5, MinQuality: 50})
 	return b
 }

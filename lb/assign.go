@@ -22,11 +22,12 @@ type Supply struct {
 	Capacity int   // communications at once that it can hold
 	Quality  Score // its measured ability, or Unknown
 	Open     bool  // whether it takes groups at all
+	Degraded bool  // closed for nothing but the quality of its nodes
 }
 
 // Policy is what an operator decides about tier 1.
 type Policy struct {
-	// UnknownQualifies lets a cluster that was not measured serve groups with a minimum quality.
+	// UnknownQualifies lets clusters and nodes that were not measured serve groups with a minimum quality.
 	UnknownQualifies bool `yaml:"unknownQualifies"`
 	// Spread is how unevenly clusters may be filled before groups are moved for that alone: the
 	// fullest at most Spread times, the emptiest at least 1/Spread of the mean. Zero: never.
@@ -65,6 +66,7 @@ type Unplaced struct {
 	From   string // the cluster that it loses; empty: it had none
 	Reason Reason
 	Text   string // the reason with its numbers, for people
+	Refuse Reason // what its calls are refused with: quality, no-node or no-cluster
 }
 
 // Plan is the outcome of Assign.
@@ -107,6 +109,7 @@ const none = int32(-1)
 type site struct {
 	Supply
 	load    int
+	groups  int
 	inverse float64 // 1/Capacity
 	members []int32 // demands that were put here; may hold some that left, or twice: see membersOf
 }
@@ -129,9 +132,10 @@ type assignment struct {
 // Assign gives each group a cluster. It is a pure function, and its outcome for each group does not
 // depend on the order of its arguments.
 //
-// What may stay stays. From a cluster that is over-full the fewest groups go that suffice. Then the
+// What may stay stays; a cluster that is not measured any more keeps what it has. From a cluster that is over-full the fewest groups go that suffice. Then the
 // groups without a cluster are placed: pinned ones first, the pickier before the less picky, the
-// larger before the smaller, each where it leaves the least full cluster. One that finds no room is
+// larger before the smaller, each where it leaves the least full cluster, of equals the one with the
+// fewest groups. One that finds no room is
 // given it, if groups smaller than itself can yield to other clusters.
 func Assign(demands []Demand, supplies []Supply, policy Policy) Plan {
 	a := newAssignment(demands, supplies, policy)
@@ -232,6 +236,7 @@ func (a *assignment) settle() (waiting []int32) {
 		}
 		a.at[i] = c
 		a.sites[c].load += a.size(i)
+		a.sites[c].groups++
 	}
 	return waiting
 }
@@ -251,7 +256,13 @@ func (a *assignment) mustLeave(i, c int32) Reason {
 	case NoOpen:
 		return MoveLost
 	case NoQuality:
-		return MoveQuality
+		switch s := &a.sites[c]; {
+		case s.Quality >= 0:
+			return MoveQuality
+		case a.size(i) > s.Capacity:
+			return MoveRoom
+		}
+		return "" // not being measured is no lack
 	case NoClusterHold:
 		return MoveRoom
 	}
@@ -261,12 +272,14 @@ func (a *assignment) mustLeave(i, c int32) Reason {
 func (a *assignment) put(i, c int32) {
 	if old := a.at[i]; old != none {
 		a.sites[old].load -= a.size(i)
+		a.sites[old].groups--
 	}
 	a.at[i] = c
 	if c == none {
 		return
 	}
 	a.sites[c].load += a.size(i)
+	a.sites[c].groups++
 	if a.listed {
 		a.sites[c].members = append(a.sites[c].members, i)
 	}
@@ -370,7 +383,8 @@ func (a *assignment) roomiest(i, except int32) int32 {
 			continue
 		}
 		full := float64(s.load+size) * s.inverse
-		if (best == none || full < least) && meets(s.Quality, d.MinQuality, a.policy.UnknownQualifies) {
+		less := best == none || full < least || full == least && s.groups < a.sites[best].groups
+		if less && meets(s.Quality, d.MinQuality, a.policy.UnknownQualifies) {
 			best, least = c, full
 		}
 	}
@@ -385,7 +399,7 @@ func (a *assignment) plan(least float64) Plan {
 		c := a.at[i]
 		if c == none {
 			reason, text := a.unplaceable(i)
-			p.Unplaced = append(p.Unplaced, Unplaced{Group: d.Group, From: d.Current, Reason: reason, Text: text})
+			p.Unplaced = append(p.Unplaced, Unplaced{Group: d.Group, From: d.Current, Reason: reason, Text: text, Refuse: a.refusal(d, reason)})
 			continue
 		}
 		p.Clusters[i] = a.sites[c].Cluster
@@ -432,19 +446,35 @@ func (a *assignment) unplaceable(i int32) (Reason, string) {
 			free = max(free, s.Capacity-s.load)
 		}
 	}
-	which := "no cluster"
+	which, not := "no cluster", ""
 	if d.Pin != "" {
-		which = "not the pinned cluster " + d.Pin
+		which, not = "the pinned cluster "+d.Pin, " not"
 	}
 	switch {
 	case open == 0:
-		return NoOpen, which + " is open"
+		return NoOpen, which + " is" + not + " open"
 	case able == 0 && best == Unknown:
-		return NoQuality, fmt.Sprintf("needs quality %.0f; %s has been measured", d.MinQuality, which)
+		return NoQuality, fmt.Sprintf("needs quality %.0f; %s has%s been measured", d.MinQuality, which, not)
 	case able == 0:
 		return NoQuality, fmt.Sprintf("needs quality %.0f; the best measured is %.0f", d.MinQuality, best)
 	case large == 0:
 		return NoClusterHold, fmt.Sprintf("expects %d; the largest cluster that would do holds %d", a.size(i), most)
 	}
 	return NoRoom, fmt.Sprintf("expects %d; the most that is free is %d", a.size(i), free)
+}
+
+// refusal is the condition that tier 2 names to the calls of a group that reason leaves without a cluster.
+func (a *assignment) refusal(d *Demand, reason Reason) Reason {
+	switch reason {
+	case NoQuality:
+		return ReasonQuality
+	case NoOpen:
+		for n := range a.sites {
+			if s := &a.sites[n]; s.Degraded && (d.Pin == "" || d.Pin == s.Cluster) {
+				return ReasonQuality
+			}
+		}
+		return ReasonNoNode
+	}
+	return ReasonNoCluster
 }

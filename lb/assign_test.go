@@ -17,6 +17,7 @@ func TestAssign(t *testing.T) {
 	a := lb.Supply{Cluster: "a", Capacity: 100, Quality: 90, Open: true}
 	b := lb.Supply{Cluster: "b", Capacity: 500, Quality: 70, Open: true}
 	closed, unmeasured, small := b, b, b
+	large := lb.Supply{Cluster: "l", Capacity: 1000, Quality: 90, Open: true}
 	closed.Open, unmeasured.Quality, small.Capacity = false, lb.Unknown, 120
 	trust := lb.Policy{UnknownQualifies: true}
 	for _, c := range []struct {
@@ -34,6 +35,8 @@ func TestAssign(t *testing.T) {
 		{"L4: each cluster meets one condition only", lb.Demand{Expected: 200, MinQuality: 80}, []lb.Supply{a, b}, lb.Policy{}, "", lb.NoClusterHold},
 		{"unknown is not good", lb.Demand{Expected: 1, MinQuality: 10}, []lb.Supply{unmeasured}, lb.Policy{}, "", lb.NoQuality},
 		{"unknown by policy", lb.Demand{Expected: 1, MinQuality: 10}, []lb.Supply{unmeasured}, trust, "b", lb.MoveNew},
+		{"stays though it is not measured any more", lb.Demand{Expected: 1, MinQuality: 80, Current: "b"}, []lb.Supply{a, unmeasured}, lb.Policy{}, "b", ""},
+		{"twin: what is not measured and too small is left", lb.Demand{Expected: 600, MinQuality: 80, Current: "b"}, []lb.Supply{large, unmeasured}, lb.Policy{}, "l", lb.MoveRoom},
 		{"unknown without a minimum", lb.Demand{Expected: 1}, []lb.Supply{unmeasured}, lb.Policy{}, "b", lb.MoveNew},
 		{"nothing open", lb.Demand{Expected: 1}, []lb.Supply{closed}, lb.Policy{}, "", lb.NoOpen},
 		{"no cluster at all", lb.Demand{Expected: 1}, nil, lb.Policy{}, "", lb.NoOpen},
@@ -67,6 +70,43 @@ func TestAssign(t *testing.T) {
 	}
 }
 
+// TestAssignRefusal: a group without a cluster is refused with the condition that an operator must mend.
+func TestAssignRefusal(t *testing.T) {
+	open := lb.Supply{Cluster: "a", Capacity: 10, Quality: 50, Open: true}
+	down, degraded := lb.Supply{Cluster: "a", Capacity: 10}, lb.Supply{Cluster: "b", Capacity: 10, Degraded: true}
+	for _, c := range []struct {
+		name     string
+		demand   lb.Demand
+		supplies []lb.Supply
+		want     lb.Reason
+		text     string
+	}{
+		{"quality lacks", lb.Demand{MinQuality: 60}, []lb.Supply{open}, lb.ReasonQuality, "needs quality 60; the best measured is 50"},
+		{"all are down", lb.Demand{}, []lb.Supply{down}, lb.ReasonNoNode, "no cluster is open"},
+		{"one is merely degraded", lb.Demand{}, []lb.Supply{down, degraded}, lb.ReasonQuality, "no cluster is open"},
+		{"the pinned one is merely degraded", lb.Demand{Pin: "b"}, []lb.Supply{open, degraded}, lb.ReasonQuality, "the pinned cluster b is not open"},
+		{"another one is degraded", lb.Demand{Pin: "a"}, []lb.Supply{down, degraded}, lb.ReasonNoNode, "the pinned cluster a is not open"},
+		{"too large", lb.Demand{Expected: 11}, []lb.Supply{open}, lb.ReasonNoCluster, "expects 11; the largest cluster that would do holds 10"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := lb.Assign([]lb.Demand{c.demand}, c.supplies, lb.Policy{})
+			if len(plan.Unplaced) != 1 || plan.Unplaced[0].Refuse != c.want || plan.Unplaced[0].Text != c.text {
+				t.Errorf("Assign(%+v) leaves out %+v, want it refused with %q: %s", c.demand, plan.Unplaced, c.want, c.text)
+			}
+		})
+	}
+}
+
+// TestAssignWithoutSizes: groups that expect nothing in particular are still shared out; twin: one that is there stays.
+func TestAssignWithoutSizes(t *testing.T) {
+	supplies := []lb.Supply{{Cluster: "a", Capacity: 100, Open: true}, {Cluster: "b", Capacity: 100, Open: true}}
+	demands := []lb.Demand{{Group: "1", Current: "a"}, {Group: "2"}, {Group: "3"}, {Group: "4"}}
+	plan := lb.Assign(demands, supplies, lb.Policy{})
+	if want := []string{"a", "b", "a", "b"}; !slices.Equal(plan.Clusters, want) {
+		t.Errorf("clusters %q, want %q", plan.Clusters, want)
+	}
+}
+
 // TestAssignMakesRoom: a group that fits nowhere is given room by a smaller one, which says so; the
 // twin, without another place for the smaller one, reports the group by name.
 func TestAssignMakesRoom(t *testing.T) {
@@ -79,7 +119,7 @@ func TestAssignMakesRoom(t *testing.T) {
 	}
 	supplies[1].Capacity = 10
 	plan = lb.Assign(demands, supplies, lb.Policy{})
-	wantUnplaced := []lb.Unplaced{{Group: "big", Reason: lb.NoRoom, Text: "expects 90; the most that is free is 80"}}
+	wantUnplaced := []lb.Unplaced{{Group: "big", Reason: lb.NoRoom, Text: "expects 90; the most that is free is 80", Refuse: lb.ReasonNoCluster}}
 	if diff := cmp.Diff(wantUnplaced, plan.Unplaced); diff != "" || len(plan.Moves) != 0 {
 		t.Error(diff, plan.Moves)
 	}
@@ -179,7 +219,7 @@ func planFaults(demands []lb.Demand, supplies []lb.Supply, policy lb.Policy, pla
 		}
 	}
 	suits := func(d lb.Demand, s lb.Supply) bool {
-		able := d.MinQuality <= 0 || s.Quality >= d.MinQuality || (s.Quality == lb.Unknown && policy.UnknownQualifies)
+		able := d.MinQuality <= 0 || s.Quality >= d.MinQuality || (s.Quality == lb.Unknown && (policy.UnknownQualifies || d.Current == s.Cluster))
 		return s.Open && able && (d.Pin == "" || d.Pin == s.Cluster)
 	}
 	for i, d := range demands {

@@ -16,11 +16,11 @@ import (
 // Config is what the configuration file says about the part. Zero values mean the default that
 // stands beside them.
 type Config struct {
-	MaxCalls         int           `yaml:"maxCalls"`         // calls at once, in all; 1048576. Beyond it calls are refused, reason capacity
-	RetryAfter       time.Duration `yaml:"retryAfter"`       // told with a 503; 5s
-	Ramp             time.Duration `yaml:"ramp"`             // from a tenth to all of its weight after a node recovered; 30s
-	UnknownQualifies bool          `yaml:"unknownQualifies"` // an unmeasured node serves groups with a minimum quality
-	Quality          Quality       `yaml:"quality"`
+	MaxCalls   int           `yaml:"maxCalls"`   // calls at once, in all; 1048576. Beyond it calls are refused, reason capacity
+	RetryAfter time.Duration `yaml:"retryAfter"` // told with a 503; 5s
+	Ramp       time.Duration `yaml:"ramp"`       // from a tenth to all of its weight after a node recovered; 30s
+	Policy     Policy        `yaml:"policy"`
+	Quality    Quality       `yaml:"quality"`
 }
 
 // Validate reports a configuration that cannot be meant.
@@ -31,9 +31,10 @@ func (c Config) Validate() error {
 		wrong bool
 	}{
 		{"maxCalls", c.MaxCalls < 0 || c.MaxCalls > mostPermitted}, {"retryAfter", c.RetryAfter < 0}, {"ramp", c.Ramp < 0},
+		{"policy.spread", c.Policy.Spread != 0 && !(c.Policy.Spread >= 1 && c.Policy.Spread <= 1000)},
 		{"quality.closeAfter", c.Quality.CloseAfter < 0}, {"quality.openAfter", c.Quality.OpenAfter < 0},
-		{"quality.timeouts", c.Quality.Timeouts < 0}, {"quality.voiceAccounts", c.Quality.VoiceAccounts < 0}, {"quality.low", c.Quality.Low < 0 || c.Quality.Low > bestScore},
-		{"quality.high", c.Quality.High < c.Quality.Low || c.Quality.High > bestScore},
+		{"quality.timeouts", c.Quality.Timeouts < 0}, {"quality.voiceAccounts", c.Quality.VoiceAccounts < 0}, {"quality.low", !(c.Quality.Low >= 0 && c.Quality.Low <= bestScore)},
+		{"quality.high", !(c.Quality.High >= c.Quality.Low && c.Quality.High <= bestScore)},
 	} {
 		if x.wrong {
 			return tandem.FieldError{Field: x.field, Reason: "is out of range"}
@@ -187,22 +188,28 @@ func (b *Balancer) Used(group string) int {
 
 // PutNode adds or changes a node; n must not be changed afterwards.
 func (b *Balancer) PutNode(n *tandem.Node) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if m := b.nodes[n.ID]; m != nil {
-		m.node = n
-	} else {
-		b.nodes[n.ID] = &member{node: n, watch: newWatch(b.cfg.Quality), state: new(nodeState)}
-	}
-	b.publish(b.clock())
+	b.setNode(n.ID, n)
+	b.Look()
 }
 
 // DropNode forgets a node; its calls go on.
 func (b *Balancer) DropNode(id string) {
+	b.setNode(id, nil)
+	b.Look()
+}
+
+// setNode sets a node, nil to forget it; it shows with the next Look.
+func (b *Balancer) setNode(id string, n *tandem.Node) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.nodes, id)
-	b.publish(b.clock())
+	switch m := b.nodes[id]; {
+	case n == nil:
+		delete(b.nodes, id)
+	case m != nil:
+		m.node = n
+	default:
+		b.nodes[id] = &member{node: n, watch: newWatch(b.cfg.Quality), state: new(nodeState)}
+	}
 }
 
 // Probed says how an OPTIONS to a node ended: its round trip, or that no answer came in time. It

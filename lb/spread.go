@@ -113,7 +113,8 @@ func (a *assignment) leastFullest() float64 {
 			continue
 		}
 		k := len(order)
-		if least := a.demands[n].MinQuality; least > 0 {
+		// One that stays on a cluster which is not measured any more may be anywhere.
+		if least := a.demands[n].MinQuality; least > 0 && meets(a.sites[a.at[n]].Quality, least, a.policy.UnknownQualifies) {
 			k, _ = slices.BinarySearchFunc(order, least, func(c int32, least Score) int {
 				if rank(c) >= least {
 					return -1

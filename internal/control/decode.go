@@ -152,6 +152,9 @@ func (d *decoding) value(t *tree, v reflect.Value, at *trail) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Pointer: // a value that may be absent
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(t, v.Elem(), at)
 	case reflect.String:
 		if t.shape == text || t.plain && t.shape != list && t.shape != mapping {
 			v.SetString(t.text)
@@ -160,7 +163,7 @@ func (d *decoding) value(t *tree, v reflect.Value, at *trail) {
 		d.wrong(t, at, "text")
 	case reflect.Bool:
 		d.boolean(t, v, at)
-	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	case reflect.Int, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		d.number(t, v, at)
 	case reflect.Slice:
 		d.list(t, v, at)
@@ -221,7 +224,7 @@ func (d *decoding) boolean(t *tree, v reflect.Value, at *trail) {
 	v.SetBool(t.text == "true")
 }
 
-// number sets an unsigned number, written in decimal digits only: 010 and 1e3 mean different things
+// number sets a whole number, written in decimal digits only: 010 and 1e3 mean different things
 // to different readers.
 func (d *decoding) number(t *tree, v reflect.Value, at *trail) {
 	if t.shape == text {
@@ -232,12 +235,21 @@ func (d *decoding) number(t *tree, v reflect.Value, at *trail) {
 		d.wrong(t, at, "a number")
 		return
 	}
-	n, err := strconv.ParseUint(t.text, 10, v.Type().Bits())
-	if err != nil || len(t.text) > 1 && t.text[0] == '0' {
-		d.fault(t, at, "%.40s is not a whole %s", t.text, typeName(v.Type()))
-		return
+	digits, bits := t.text, v.Type().Bits()
+	if v.Kind() == reflect.Int {
+		digits, bits = strings.TrimPrefix(digits, "-"), bits-1 // the object itself judges the sign
 	}
-	v.SetUint(n)
+	n, err := strconv.ParseUint(digits, 10, bits)
+	switch {
+	case err != nil || len(digits) > 1 && digits[0] == '0':
+		d.fault(t, at, "%.40s is not a whole %s", t.text, typeName(v.Type()))
+	case v.Kind() != reflect.Int:
+		v.SetUint(n)
+	case digits == t.text:
+		v.SetInt(int64(n))
+	default:
+		v.SetInt(-int64(n))
+	}
 }
 
 func (d *decoding) list(t *tree, v reflect.Value, at *trail) {

@@ -68,6 +68,23 @@ func TestNumbersAsText(t *testing.T) {
 	}
 }
 
+// TestLimits: a limit may be absent, and what is written is kept; twin: applied again, nothing changes.
+func TestLimits(t *testing.T) {
+	m := newMemory()
+	c := start(t, m, nil)
+	apply(t, c, telco)
+	limits := "kind: Group\nid: g9\nexpected: 40\npermitted: 50\nminQuality: 80\n---\nkind: Group\nid: g8\npermitted: null\n"
+	apply(t, c, limits)
+	g9, g8 := m.objects[tandem.KindGroup]["g9"].(*tandem.Group), m.objects[tandem.KindGroup]["g8"].(*tandem.Group)
+	if *g9.Expected != 40 || *g9.Permitted != 50 || g9.MinQuality != 80 || g8.Expected != nil || g8.Permitted != nil {
+		t.Errorf("groups %+v and %+v, want them as written", g9, g8)
+	}
+	commits := m.commits
+	if apply(t, c, limits); m.commits != commits {
+		t.Error("applied again, the same limits were written")
+	}
+}
+
 func TestManyFaultsAreBounded(t *testing.T) {
 	c := start(t, newMemory(), nil)
 	_, err := c.Apply(t.Context(), "f.jsonl", strings.NewReader(strings.Repeat("{}\n", 5000)), nil)

@@ -110,6 +110,10 @@ func typeName(t reflect.Type) string {
 		return "time"
 	}
 	switch t.Kind() {
+	case reflect.Pointer:
+		return typeName(t.Elem())
+	case reflect.Int:
+		return "number"
 	case reflect.Slice:
 		return "list of " + typeName(t.Elem())
 	case reflect.Map:

@@ -14,6 +14,7 @@ import (
 	"tandem/httpproxy"
 	"tandem/internal/control"
 	"tandem/internal/tandem"
+	"tandem/lb"
 	"tandem/provision"
 	"tandem/sipproxy"
 	"tandem/store"
@@ -30,6 +31,7 @@ type Config struct {
 	Control   *control.Config   `yaml:"control"`
 	DNS       *dnsd.Config      `yaml:"dns"`
 	SIP       *sipproxy.Config  `yaml:"sip"`
+	LB        *lb.Config        `yaml:"lb"` // also built, as its defaults say, when there is sip
 	HTTP      *httpproxy.Config `yaml:"http"`
 	Provision *Provision        `yaml:"provision"`
 	Metrics   *Metrics          `yaml:"metrics"`
@@ -149,7 +151,7 @@ type section struct {
 
 func (c *Config) sections() []section {
 	return []section{
-		{"store", false, c.Store}, {"log", false, c.Log}, {"tls", false, c.TLS}, {"control", true, c.Control}, {"dns", true, c.DNS}, {"sip", true, c.SIP},
+		{"store", false, c.Store}, {"log", false, c.Log}, {"tls", false, c.TLS}, {"control", true, c.Control}, {"dns", true, c.DNS}, {"sip", true, c.SIP}, {"lb", true, c.LB},
 		{"http", true, c.HTTP}, {"provision", true, c.Provision}, {"metrics", true, c.Metrics},
 	}
 }

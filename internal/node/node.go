@@ -40,6 +40,9 @@ type Node struct {
 	store  *store.Store
 	parts  []part
 	served *progress
+	// settled returns once what a revision causes is stored too, with the revision to wait for; nil
+	// when nothing does that.
+	settled func(context.Context, tandem.Revision) (tandem.Revision, error)
 }
 
 // New checks cfg and returns a node that has opened and bound nothing yet.
@@ -194,9 +197,22 @@ func (n *Node) Addrs() map[string][]string {
 	return all
 }
 
-// Served returns once every part serves the revision, or ctx ends.
+// Served returns once every part serves the revision and what balancing made of it, or ctx ends.
 func (n *Node) Served(ctx context.Context, revision tandem.Revision) error {
-	return n.served.wait(ctx, revision)
+	if err := n.served.wait(ctx, revision); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	settled := n.settled
+	n.mu.Unlock()
+	if settled == nil {
+		return nil
+	}
+	after, err := settled(ctx, revision)
+	if err != nil {
+		return err
+	}
+	return n.served.wait(ctx, after)
 }
 
 // Version returns the program's version as the Go tool recorded it.

@@ -231,8 +231,8 @@ func checkServed(t *testing.T, a *appliance) {
 		t.Errorf("metrics: %d", code)
 	}
 	status, err := client.Status(t.Context())
-	if err != nil || status.Revision == 0 || len(status.Parts) != 6 {
-		t.Errorf("status: %+v, %v, want six parts and a revision", status, err)
+	if err != nil || status.Revision == 0 || len(status.Parts) != 7 {
+		t.Errorf("status: %+v, %v, want seven parts and a revision", status, err)
 	}
 	if verified, err := client.Verify(t.Context()); err != nil || verified.Values == 0 || len(verified.Problems) > 0 {
 		t.Errorf("verify: %+v, %v, want values and no problem", verified, err)
@@ -241,8 +241,8 @@ func checkServed(t *testing.T, a *appliance) {
 		t.Errorf("trace of a forwarding name: %v, %v, want the steps that this machine is answered by", steps, err)
 	}
 	for _, p := range status.Parts {
-		if p.State != "ok" || len(p.Addresses) == 0 {
-			t.Errorf("part %+v, want it ok and listening", p)
+		if p.State != "ok" || (len(p.Addresses) == 0) != (p.Name == "lb") {
+			t.Errorf("part %+v, want it ok and, all but lb, listening", p)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func TestMetricsAreConsistent(t *testing.T) {
 	if code != 200 {
 		t.Fatalf("%d, want 200", code)
 	}
-	for _, room := range []string{"dnsd", "sipproxy", "httpproxy", "provision", "control", "node", "store"} {
+	for _, room := range []string{"dnsd", "sipproxy", "httpproxy", "provision", "control", "node", "store", "lb"} {
 		if !strings.Contains(text, "\ntandem_"+room+"_") {
 			t.Errorf("no reading of %s", room)
 		}

@@ -12,6 +12,7 @@ import (
 	"tandem/httpproxy"
 	"tandem/internal/control"
 	"tandem/internal/tandem"
+	"tandem/lb"
 	"tandem/provision"
 	"tandem/sipproxy"
 	"tandem/store"
@@ -35,6 +36,10 @@ type builder struct {
 	certs *authority
 	parts []part
 
+	balancer *lb.Balancer
+	planner  *lb.Planner
+	health   func([]tandem.NodeHealth) // told how nodes stand, when that changes; nil: nobody
+
 	dns       *dnsd.Server
 	sip       *sipproxy.Server
 	http      *httpproxy.Server
@@ -49,6 +54,7 @@ func (n *Node) build(kept *store.Store) ([]part, error) {
 		build  func() error
 	}{
 		{n.cfg.HTTP != nil || n.cfg.Provision != nil, b.buildAuthority},
+		{n.cfg.LB != nil || n.cfg.SIP != nil, b.buildLB},
 		{n.cfg.DNS != nil, b.buildDNS},
 		{n.cfg.SIP != nil, b.buildSIP},
 		{n.cfg.HTTP != nil, b.buildHTTP},
