@@ -21,6 +21,8 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 		switch {
 		case n == nil:
 			x.Cost = unjudged
+		case n.untried && g.MinQuality <= 0 && n.candidate.serves(kind):
+			x.Cost = untried
 		case !n.Available:
 			if n.State == StateDegraded && !n.set {
 				reason = ReasonQuality
@@ -47,10 +49,20 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 	return usable, ""
 }
 
-// unjudged is the cost of a place that is no node of ours.
-const unjudged = 1e300
+// Costs of places that are taken last in their tier: those that are no nodes of ours, and in any tier:
+// nodes that are down but have never been there yet, for they may just have been started.
+const (
+	unjudged = 1e300
+	untried  = 1e301
+)
 
 func byTier(x, y tandem.Choice) int {
+	if late := x.Cost == untried; late != (y.Cost == untried) {
+		if late {
+			return 1
+		}
+		return -1
+	}
 	return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Cost, y.Cost))
 }
 
@@ -65,7 +77,7 @@ func (t *Table) orderAll(among []tandem.Choice) {
 			x.Cost = unjudged
 			continue
 		}
-		x.Cost = n.candidate.cost()
+		x.Cost = min(n.candidate.cost(), last)
 		switch {
 		case n.Available:
 		case n.State == StateDown:
@@ -77,7 +89,7 @@ func (t *Table) orderAll(among []tandem.Choice) {
 		}
 	}
 	slices.SortFunc(among, func(x, y tandem.Choice) int {
-		return cmp.Or(cmp.Compare(min(x.Cost, unjudged), min(y.Cost, unjudged)), cmp.Compare(x.Tier, y.Tier), strings.Compare(x.Node, y.Node))
+		return cmp.Or(cmp.Compare(x.Cost, y.Cost), cmp.Compare(x.Tier, y.Tier), strings.Compare(x.Node, y.Node))
 	})
 }
 

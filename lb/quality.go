@@ -126,6 +126,9 @@ func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	if !ok && !w.spoke {
 		return false
 	}
+	if !w.spoke && w.state == StateDown {
+		w.turn(now, StateUnknown, "") // it appears: no recovery that must prove itself
+	}
 	if w.spoke = true; !ok {
 		w.missed++
 		w.answered = 0

@@ -104,6 +104,7 @@ func (tx *clientTx) fared(status int) {
 func (w *worker) broken(node string) {
 	if node != "" && w.deps.Observer != nil {
 		w.deps.Observer.Broken(node, "cannot be reached")
+		w.probes.refused(node)
 	}
 }
 

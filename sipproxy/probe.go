@@ -99,7 +99,7 @@ func (p *probes) due(now time.Time) []string {
 		x.asking++
 		pause := p.cfg.Probes.Interval
 		if !x.spoke {
-			pause = min(pause<<min(x.missed, 10), max(pause, probeQuiet))
+			pause = min(pause<<max(min(x.missed, 10), 0), max(pause, probeQuiet))
 		}
 		// Not all at once, when many became known at once.
 		pause += time.Duration(rand.Int64N(int64(pause)/10 + 1))
@@ -122,6 +122,16 @@ func (p *probes) asked(node string, trip time.Duration, answered bool) {
 			default: // too busy; the calls' own silence will tell
 			}
 		}
+	}
+}
+
+// refused notes that a node's transport says no, which costs nobody anything: it is asked as often as
+// one that answers.
+func (p *probes) refused(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.nodes[node]; x != nil && !x.spoke {
+		x.missed = -1
 	}
 }
 
@@ -162,6 +172,7 @@ func (w *worker) probe(node, callID string) {
 		return
 	}
 	w.count.probes.Add(1)
+	w.alarms.stop(&tx.retry) // a lost one shall count as lost
 	tx.node = node
 	tx.done = func(m *wire.Message) {
 		// 503 says that it serves nobody now (RFC 3261 section 21.5.4): as good as no answer.
