@@ -142,7 +142,8 @@ func (h *host) takes(key string) bool {
 
 // compose makes the records for hosts in z at names with a forwarding key ("" for inbound names).
 // Names exist for every transport that a host has, and records for those that take work: so a
-// drained cluster is NODATA, not NXDOMAIN.
+// drained cluster is NODATA, not NXDOMAIN. Below a forwarding name without any host every transport
+// is a name, for nobody can tell which are to come.
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	for i, s := range services() {
@@ -166,6 +167,11 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 				Hdr: header("", dns.TypeNAPTR, ttl.NAPTR), Order: s.order, Preference: 10, Flags: "s",
 				Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
 			})
+		}
+	}
+	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
+		for i := range exists {
+			exists[i] = true
 		}
 	}
 	r.composeBase(hosts, key)

@@ -173,7 +173,7 @@ func (t *tracer) forwarding(z *zone, below, id string) {
 	w := t.m.steer(p, number, key)
 	if w == nil {
 		t.group(number)
-		t.say("key", "%s is neither a target of the account nor a type that its cluster serves: NXDOMAIN", key)
+		t.say("key", "%s is neither a target or type of the account, nor a type that every account has or that its cluster lists: NXDOMAIN", key)
 		return
 	}
 	t.way(z, p, w, key, number)
@@ -196,7 +196,7 @@ func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
 		t.group(group)
 	}
 	if w.cluster == nil {
-		t.say("cluster", "does not exist: no records")
+		t.say("cluster", "there is none: no records")
 		return
 	}
 	t.say("cluster", "%s, %d nodes", w.cluster.id, len(w.cluster.nodes))
@@ -216,11 +216,7 @@ func (t *tracer) group(number uint32) {
 		t.say("group", "does not exist")
 		return
 	}
-	name := "one that does not exist"
-	if c := t.m.clusters.get(g.cluster); c != nil {
-		name = c.id
-	}
-	t.say("group", "%s is on cluster %s", g.id, name)
+	t.say("group", "%s %s", g.id, g.placed(t.m.clusters.get(g.cluster)))
 }
 
 // answers shows what the usual types get.
