@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -147,50 +148,55 @@ func (h *host) takes(key string) bool {
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	for i, s := range services() {
-		var srv rrset
-		for _, h := range hosts {
-			if h == nil || h.ports.Of(s.transport) == 0 {
-				continue
-			}
-			r.exists[placeSRV+i] = true
-			if h.takes(key) && h.hasName(z) {
-				srv = append(srv, &dns.SRV{
-					Hdr: header("", dns.TypeSRV, ttl.SRV), Priority: h.priority, Weight: h.weight,
-					Port: h.ports.Of(s.transport), Target: h.name(z),
-				})
-				r.targets = append(r.targets, h.targetsFor(z, s.transport)...)
-			}
-		}
-		r.sets[placeSRV+i] = srv
-		if len(srv) > 0 && s.naptr != "" {
-			r.sets[placeNAPTR] = append(r.sets[placeNAPTR], &dns.NAPTR{
-				Hdr: header("", dns.TypeNAPTR, ttl.NAPTR), Order: s.order, Preference: 10, Flags: "s",
-				Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
-			})
-		}
+		r.composeService(placeSRV+i, s, key)
 	}
 	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
 		for i := range exists {
 			exists[i] = true
 		}
 	}
-	r.composeBase(hosts, key)
-	for i := range r.sets {
-		r.wire[i] = newWireSet(r.sets[i], r.extra(i))
+	r.composeBase(key)
+	for i := range placeSRV {
+		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
-	slices.SortStableFunc(r.targets, func(a, b tandem.Target) int {
-		if a.Transport != b.Transport {
-			return 0
-		}
-		return int(a.Priority) - int(b.Priority)
-	})
 	return r
 }
 
-// composeBase fills in the addresses of all hosts that take work and, for those that offer HTTPS,
-// one record each that names host and port (RFC 9460 section 7.2).
-func (r *records) composeBase(hosts []*host, key string) {
-	for _, h := range hosts {
+// composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.
+func (r *records) composeService(place int, s service, key string) {
+	var srv rrset
+	var extra []hostSet
+	var targets []tandem.Target
+	for _, h := range r.from {
+		if h == nil || h.ports.Of(s.transport) == 0 {
+			continue
+		}
+		r.exists[place] = true
+		if h.takes(key) && h.hasName(r.zone) {
+			extra = append(extra, h.additional(len(srv), r.zone)...)
+			srv = append(srv, &dns.SRV{
+				Hdr: header("", dns.TypeSRV, r.ttl.SRV), Priority: h.priority, Weight: h.weight,
+				Port: h.ports.Of(s.transport), Target: h.name(r.zone),
+			})
+			targets = append(targets, h.targetsFor(r.zone, s.transport)...)
+		}
+	}
+	slices.SortStableFunc(targets, func(a, b tandem.Target) int { return cmp.Compare(a.Priority, b.Priority) })
+	r.targets = append(r.targets, targets...)
+	r.sets[place], r.wire[place] = srv, newWireSet(srv, extra)
+	if len(srv) > 0 && s.naptr != "" {
+		r.sets[placeNAPTR] = append(r.sets[placeNAPTR], &dns.NAPTR{
+			Hdr: header("", dns.TypeNAPTR, r.ttl.NAPTR), Order: s.order, Preference: 10, Flags: "s",
+			Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
+		})
+	}
+}
+
+// composeBase fills in the addresses of all hosts that are in the records and, for those that offer
+// HTTPS, one record each that names host and port (RFC 9460 section 7.2).
+func (r *records) composeBase(key string) {
+	seen := map[netip.Addr]bool{}
+	for _, h := range r.from {
 		if h == nil || !h.takes(key) {
 			continue
 		}
@@ -200,7 +206,8 @@ func (r *records) composeBase(hosts []*host, key string) {
 				place = placeAAAA
 			}
 			for _, rr := range withTTL(set, r.ttl.Address) {
-				if !slices.ContainsFunc(r.sets[place], func(x dns.RR) bool { return dns.IsDuplicate(x, rr) }) {
+				if addr := addrPort(rr, 0).Addr(); !seen[addr] {
+					seen[addr] = true
 					r.sets[place] = append(r.sets[place], rr)
 				}
 			}
@@ -218,24 +225,14 @@ func (r *records) composeBase(hosts []*host, key string) {
 	}
 }
 
-// extra returns the address sets that belong into ADDITIONAL beside the SRV set at a place, in the
-// order of its targets.
-func (r *records) extra(place int) []hostSet {
-	if place < placeSRV {
-		return nil
+// additional returns h's address sets as they belong into ADDITIONAL beside the SRV set in z whose
+// record of this number points to h.
+func (h *host) additional(record int, z *zone) []hostSet {
+	var sets []hostSet
+	for _, set := range h.addresses {
+		sets = append(sets, hostSet{record: record, name: h.name(z), set: withTTL(set, z.ttl.Address)})
 	}
-	var extra []hostSet
-	for i, rr := range r.sets[place] {
-		target := rr.(*dns.SRV).Target
-		for _, h := range r.from {
-			if h != nil && h.name(r.zone) == target {
-				for _, set := range h.addresses {
-					extra = append(extra, hostSet{record: i, name: target, set: withTTL(set, r.zone.ttl.Address)})
-				}
-			}
-		}
-	}
-	return extra
+	return sets
 }
 
 // hostSet is an address set of the host that record number record of an SRV set points to.
