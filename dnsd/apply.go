@@ -12,8 +12,8 @@ import (
 	"tandem/internal/tandem"
 )
 
-// writer keeps a model up to date. It remembers what objects refer to by number; only Apply's
-// goroutine uses it.
+// writer keeps a model up to date. It remembers what objects refer to by number; only who holds
+// Server.applying uses it.
 type writer struct {
 	*model
 	log *slog.Logger
@@ -25,6 +25,9 @@ type writer struct {
 	members                                   map[uint32][]uint32 // cluster number → node numbers
 	clusterOfNode                             map[uint32]uint32
 	assigned                                  map[uint32]*tandem.Assignment // by group number
+
+	found map[string]*finding // by node id
+	round uint64              // counts the lists of nodes' health
 
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
@@ -43,7 +46,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
-		assigned:       map[uint32]*tandem.Assignment{},
+		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
 	}
 }
@@ -176,7 +179,9 @@ func (w *writer) applyNode(id string, n *tandem.Node) {
 		w.nodes.remove(number, id)
 		return
 	}
-	w.nodes.put(number, newNode(n))
+	h := newNode(n)
+	h.health = w.healthOf(id)
+	w.nodes.put(number, h)
 	c := w.clusterNumbers.of(n.Cluster)
 	if _, ok := w.clusterOfNode[number]; !ok {
 		w.clusterOfNode[number] = c

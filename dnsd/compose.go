@@ -45,6 +45,7 @@ type host struct {
 	types     []tandem.RequestType // nodes: none means all
 	state     tandem.NodeState
 	available bool
+	health    health     // nodes: as last told
 	wire      [2]wireSet // A, AAAA at its own name; their TTL is the zone's
 }
 
@@ -147,15 +148,16 @@ func (h *host) takes(key string) bool {
 // is a name, for nobody can tell which are to come.
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
+	effects := judge(hosts, key)
 	for i, s := range services() {
-		r.composeService(placeSRV+i, s, key)
+		r.composeService(placeSRV+i, s, effects)
 	}
 	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
 		for i := range exists {
 			exists[i] = true
 		}
 	}
-	r.composeBase(key)
+	r.composeBase(effects)
 	for i := range placeSRV {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
@@ -163,22 +165,22 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 }
 
 // composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.
-func (r *records) composeService(place int, s service, key string) {
+func (r *records) composeService(place int, s service, effects []effect) {
 	var srv rrset
 	var extra []hostSet
 	var targets []tandem.Target
-	for _, h := range r.from {
+	for i, h := range r.from {
 		if h == nil || h.ports.Of(s.transport) == 0 {
 			continue
 		}
 		r.exists[place] = true
-		if h.takes(key) && h.hasName(r.zone) {
+		if e := effects[i]; e.in && h.hasName(r.zone) {
 			extra = append(extra, h.additional(len(srv), r.zone)...)
 			srv = append(srv, &dns.SRV{
-				Hdr: header("", dns.TypeSRV, r.ttl.SRV), Priority: h.priority, Weight: h.weight,
+				Hdr: header("", dns.TypeSRV, r.ttl.SRV), Priority: e.priority, Weight: e.weight,
 				Port: h.ports.Of(s.transport), Target: h.name(r.zone),
 			})
-			targets = append(targets, h.targetsFor(r.zone, s.transport)...)
+			targets = append(targets, h.targetsFor(r.zone, s.transport, e)...)
 		}
 	}
 	slices.SortStableFunc(targets, func(a, b tandem.Target) int { return cmp.Compare(a.Priority, b.Priority) })
@@ -194,10 +196,10 @@ func (r *records) composeService(place int, s service, key string) {
 
 // composeBase fills in the addresses of all hosts that are in the records and, for those that offer
 // HTTPS, one record each that names host and port (RFC 9460 section 7.2).
-func (r *records) composeBase(key string) {
+func (r *records) composeBase(effects []effect) {
 	seen := map[netip.Addr]bool{}
-	for _, h := range r.from {
-		if h == nil || !h.takes(key) {
+	for i, h := range r.from {
+		if !effects[i].in {
 			continue
 		}
 		for _, set := range h.addresses {
@@ -215,7 +217,7 @@ func (r *records) composeBase(key string) {
 		if port := h.ports.HTTPS; port != 0 && h.hasName(r.zone) {
 			https := &dns.HTTPS{SVCB: dns.SVCB{
 				Hdr: header("", dns.TypeHTTPS, r.ttl.Address), Target: h.name(r.zone),
-				Priority: uint16(min(int(h.priority)+1, 65535)),
+				Priority: uint16(min(int(effects[i].priority)+1, 65535)),
 			}}
 			if port != 443 {
 				https.Value = append(https.Value, &dns.SVCBPort{Port: port})
@@ -301,14 +303,14 @@ func nodeOf(sets ...rrset) *node {
 }
 
 // targetsFor returns one target for each of h's addresses, IPv6 last, as the records say.
-func (h *host) targetsFor(z *zone, t tandem.Transport) []tandem.Target {
+func (h *host) targetsFor(z *zone, t tandem.Transport, e effect) []tandem.Target {
 	var targets []tandem.Target
 	name := h.name(z)
 	for _, set := range h.addresses {
 		for _, rr := range set {
 			targets = append(targets, tandem.Target{
 				Transport: t, Addr: addrPort(rr, h.ports.Of(t)), Host: name[:len(name)-1],
-				Node: h.id, Priority: h.priority, Weight: h.weight,
+				Node: h.id, Priority: e.priority, Weight: e.weight,
 			})
 		}
 	}

@@ -81,7 +81,8 @@ func newModel() *model {
 
 // serialOf returns z's serial: the revision of the last change that may have touched its answers
 // (RFC 1982; revisions only grow). Edges count for all zones that hold accounts, and groups,
-// clusters and nodes for all service zones: one number each, whatever the number of zones.
+// clusters and nodes for all service zones: one number each, whatever the number of zones. Health
+// counts for none (health.go).
 func (m *model) serialOf(z *zone) uint32 {
 	serial := z.serial.Load()
 	switch z.role {
