@@ -22,7 +22,7 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 		case n == nil:
 			x.Cost = unjudged
 		case n.untried && g.MinQuality <= 0 && n.candidate.serves(kind):
-			x.Cost = untried
+			x.Cost = untried + n.candidate.cost()
 		case !n.Available:
 			if n.State == StateDegraded && !n.set {
 				reason = ReasonQuality
@@ -49,20 +49,15 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 	return usable, ""
 }
 
-// Costs of places that are taken last in their tier: those that are no nodes of ours, and in any tier:
-// nodes that are down but have never been there yet, for they may just have been started.
+// Costs of places that come last in their tier: nodes that are down but have never been there yet, for
+// they may just have been started, and a refusal costs one round trip; and those that are no nodes of
+// ours.
 const (
+	untried  = 1e12
 	unjudged = 1e300
-	untried  = 1e301
 )
 
 func byTier(x, y tandem.Choice) int {
-	if late := x.Cost == untried; late != (y.Cost == untried) {
-		if late {
-			return 1
-		}
-		return -1
-	}
 	return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Cost, y.Cost))
 }
 
@@ -97,7 +92,7 @@ func (t *Table) orderAll(among []tandem.Choice) {
 func (t *Table) Health() []tandem.NodeHealth {
 	all := make([]tandem.NodeHealth, 0, len(t.nodes))
 	for _, n := range t.nodes {
-		h := tandem.NodeHealth{Node: n.ID, Down: n.State == StateDown, Degraded: n.State == StateDegraded, Share: n.share()}
+		h := tandem.NodeHealth{Node: n.ID, Down: n.State == StateDown && !n.untried, Degraded: n.State == StateDegraded, Share: n.share()}
 		if h.Down || h.Degraded {
 			h.Why = n.Why
 		}

@@ -273,6 +273,7 @@ func TestPlannerLostCluster(t *testing.T) {
 		picky.MinQuality = 80
 		w.settle(w.put(picky))
 		w.want("h", "a", "new")
+		w.Probed("a1", time.Millisecond, true) // it was there
 		w.Broken("a1", "connection refused")
 		time.Sleep(time.Second)
 		w.want("h", "", "no-quality")

@@ -46,7 +46,7 @@ type NodeStatus struct {
 	candidate candidate
 	priority  uint16
 	set       bool    // out of service by hand
-	untried   bool    // down, but it never answered anything: nobody can say that it is not there by now
+	untried   bool    // down, but new: see watch.untried
 	ramped    float64 // share of its weight after recovery
 }
 
@@ -96,7 +96,7 @@ func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 	if s.set {
 		s.Why = "set " + string(n.State)
 	}
-	s.untried = w.state == StateDown && !w.spoke && !s.set
+	s.untried = w.untried(now) && !s.set
 	s.Available = n.Available() && (w.state == StateGood || w.state == StateUnknown)
 	s.candidate = candidate{id: n.ID, hash: hashName(n.ID), state: m.state, weight: s.Weight, base: float64(cmp.Or(n.Weight, 100)), slow: 1, score: w.score, types: n.Types}
 	return s

@@ -92,6 +92,7 @@ func TestTellHealth(t *testing.T) {
 		if len(told) != 1 || len(told[0]) != 2 {
 			t.Fatalf("told %v, want both nodes once", told)
 		}
+		b.Probed("n2", time.Millisecond, true) // it was there
 		b.Broken("n2", "refused")
 		time.Sleep(time.Second)
 		synctest.Wait()

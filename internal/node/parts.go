@@ -89,6 +89,7 @@ func (b *builder) buildDNS() (err error) {
 	if err != nil {
 		return err
 	}
+	b.health = b.dns.Health
 	b.parts = append(b.parts, part{
 		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
 		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
