@@ -99,6 +99,9 @@ type Deps struct {
 	Ladder func(ctx context.Context, by tandem.Principal, id string) ([]tandem.Arrow, error)
 	// Hangup ends a call; it returns when both sides were told.
 	Hangup func(ctx context.Context, by tandem.Principal, id, reason string) error
+	// HangupAll ends the calls that the request chooses and returns how many; the error says which
+	// sides did not answer.
+	HangupAll func(ctx context.Context, by tandem.Principal, request HangupAllRequest) (int, error)
 	// Permit makes a secret URL from which a device can fetch its configuration once.
 	Permit func(ctx context.Context, by tandem.Principal, device string, ttl time.Duration) (url string, err error)
 	// Served returns once every part serves the revision.

@@ -237,6 +237,9 @@ func (b *builder) controlDeps() control.Deps {
 	}
 	if b.sip != nil {
 		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup
+		deps.HangupAll = func(ctx context.Context, by tandem.Principal, r control.HangupAllRequest) (int, error) {
+			return b.sip.HangupAll(ctx, by, sipproxy.Choice{Account: r.Account, Device: r.Device, Pending: r.Pending}, r.Reason)
+		}
 	}
 	if b.provision != nil {
 		deps.Permit = b.provision.Permit
