@@ -483,15 +483,6 @@ func TestPlannerSame(t *testing.T) {
 	}
 }
 
-// TestPolicy: a spread below one cannot be meant.
-func TestPolicy(t *testing.T) {
-	for spread, good := range map[float64]bool{0: true, 1.2: true, 1: true, 0.5: false, -1: false, 1e9: false} {
-		if err := (lb.Config{Policy: lb.Policy{Spread: spread}}).Validate(); (err == nil) != good {
-			t.Errorf("spread %v: %v, want good %v", spread, err, good)
-		}
-	}
-}
-
 // TestPlannerLook runs a planner's time by hand: nothing is planned before the snapshot is whole and
 // the quiet time over, then all at once.
 func TestPlannerLook(t *testing.T) {

@@ -88,6 +88,10 @@ func TestLabLBMisused(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("kind: Group\nid: g\nexpectd: 5\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	idle := filepath.Join(t.TempDir(), "idle.yaml")
+	if err := os.WriteFile(idle, []byte("{kind: Cluster, id: c}\n---\n{kind: Node, id: n, cluster: c, addresses: [127.0.0.9], ports: {udp: 5060}}\n---\n{kind: Group, id: g}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cases := []struct {
 		name, args, want string
 		code             int
@@ -100,7 +104,7 @@ func TestLabLBMisused(t *testing.T) {
 		{"both", "--groups=2 -f x.yaml", "make them up", exitUsage},
 		{"no file", "-f does-not-exist.yaml", "no such file", exitUsage},
 		{"bad documents", "-f " + bad, bad + ":3: expectd: is not a field of Group; did you mean expected?", exitUsage},
-		{"nothing expected", "-f ../../examples/telco.yaml", "--calls-per-hour says", exitUsage},
+		{"nothing expected", "-f " + idle, "--calls-per-hour says", exitUsage},
 		{"no recording", "--groups=2 --calls does-not-exist.jsonl", "no such file", exitUsage},
 		{"day", "--groups=2 --calls ../../go.mod --day monday", `--day "monday" is not a day`, exitUsage},
 		{"quality", "--groups=2 --quality-low 80 --quality-high 20", "quality.high: is out of range", exitUsage},

@@ -102,6 +102,9 @@ type Deps struct {
 	// HangupAll ends the calls that the request chooses and returns how many; the error says which
 	// sides did not answer.
 	HangupAll func(ctx context.Context, by tandem.Principal, request HangupAllRequest) (int, error)
+	Balancing Balancing
+	// ReportLoad takes the load that a node has: 0 idle, 1 full.
+	ReportLoad func(node string, load float64)
 	// Permit makes a secret URL from which a device can fetch its configuration once.
 	Permit func(ctx context.Context, by tandem.Principal, device string, ttl time.Duration) (url string, err error)
 	// Served returns once every part serves the revision.

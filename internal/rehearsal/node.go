@@ -18,7 +18,7 @@ type Machines struct {
 // How nodes and the proxy's questions to them behave.
 const (
 	roundTrip    = 2 * time.Millisecond
-	probeEvery   = time.Second
+	probeEvery   = 500 * time.Millisecond
 	probePatient = 500 * time.Millisecond // an answer that comes later is none
 	callPatient  = 4 * time.Second        // a node that is silent for so long is passed over
 	strained     = 0.9                    // from that share of its capacity on a node becomes slower
