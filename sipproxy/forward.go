@@ -132,7 +132,7 @@ func (f *forwarding) begin(a *ask) *refusal {
 		return r
 	}
 	if f.call = w.calls.begin(w, a, f.plan, seat); f.call != nil {
-		f.call.invite = f
+		f.call.invites = append(f.call.invites, f)
 		return nil
 	}
 	if seat == nil {
@@ -429,7 +429,7 @@ func (f *forwarding) settle() {
 		}
 	}
 	m := f.best()
-	f.call.failed(f.w, m.Status)
+	f.call.failed(f.w, f, m.Status)
 	f.finish(m)
 }
 
