@@ -55,8 +55,8 @@ func (t *traces) list() []*tracer {
 }
 
 // Trace gives fn the SIP messages that f chooses, as they pass, until ctx ends or fn returns an error,
-// which it then returns. It holds up no message: when fn is slow, lines are left out and counted, and
-// the next one says how many. Administrators see every message; others those of their account's calls.
+// which it then returns. It first calls fn without lines, once it sees what passes. It holds up no
+// message: when fn is slow, lines are left out and counted, and the next one says how many. Administrators see every message; others those of their account's calls.
 func (s *Server) Trace(ctx context.Context, by tandem.Principal, f tandem.TraceFilter, fn func([]tandem.TraceLine) error) error {
 	if err := f.Validate(); err != nil {
 		return err
@@ -70,6 +70,9 @@ func (s *Server) Trace(ctx context.Context, by tandem.Principal, f tandem.TraceF
 		s.traces.set(slices.DeleteFunc(s.traces.list(), func(x *tracer) bool { return x == t }))
 		s.traces.mu.Unlock()
 	}()
+	if err := fn(nil); err != nil {
+		return err
+	}
 	return t.read(ctx, fn)
 }
 
