@@ -45,9 +45,10 @@ const unit = 100 * time.Microsecond
 type marks uint8
 
 const (
-	incoming marks = 1 << iota
-	again          // it is a repetition
-	unsent         // the network did not take it
+	incoming  marks = 1 << iota
+	again           // it is a repetition
+	unsent          // the network did not take it
+	malformed       // it was not understood
 )
 
 // methods are those that have a number; others are shown as what is at zero.
@@ -327,6 +328,9 @@ func text(status int, method string, m marks) string {
 	b.WriteString(method)
 	if m&again != 0 {
 		b.WriteString(" (again)")
+	}
+	if m&malformed != 0 {
+		b.WriteString(" (malformed)")
 	}
 	if m&unsent != 0 {
 		b.WriteString(" (not sent)")

@@ -1,9 +1,11 @@
 package sipproxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,6 +134,17 @@ tandem > n1 INVITE
 pstn > tandem INVITE (again)
 tandem > pstn 100 INVITE (again)
 tandem > n1 INVITE (again)
+`},
+		{"what is not understood", func(r *rig) {
+			_, ok := r.setUp()
+			r.deliverRaw(pstn, strings.Replace(fromCaller("ACK", ok).text(pstn), "2 ACK", "2 INVITE", 1))
+		}, `
+pstn > tandem INVITE
+tandem > pstn 100 INVITE
+tandem > n1 INVITE
+n1 > tandem 200 INVITE
+tandem > pstn 200 INVITE
+pstn > tandem ACK (malformed)
 `},
 		{"a target that takes nothing", func(r *rig) {
 			r.twoNodes()
@@ -273,6 +286,38 @@ func TestLadderIsBounded(t *testing.T) {
 	})
 }
 
+// People may look while calls go on, are challenged, refused and end.
+func TestLadderWhileCallsGoOn(t *testing.T) {
+	r, log := recordingRig(t)
+	_, ok := r.setUp()
+	id := r.newest(log)
+	var looking sync.WaitGroup
+	done := make(chan struct{})
+	looking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				if _, err := r.s.Ladder(context.Background(), admin(), id); err != nil {
+					t.Errorf("Ladder = %v", err)
+					return
+				}
+			}
+		}
+	})
+	for i := range 100 {
+		info := fromCaller("INFO", ok)
+		info.cseq, info.branch = 10+i, "z9hG4bKinfo"+itoa(i)
+		r.deliverRaw(pstn, info.text(pstn))
+		r.deliverRaw(pstn, carrierCall(func(m *msg) { m.uri, m.callID, m.branch = "sip:0999@127.0.0.1", "r"+itoa(i), "z9hG4bKr"+itoa(i) }))
+		r.deliverRaw(pstn, carrierCall(func(m *msg) { m.callID, m.branch = "c"+itoa(i), "z9hG4bKc"+itoa(i) }))
+	}
+	r.deliverRaw(pstn, fromCaller("BYE", ok).text(pstn))
+	close(done)
+	looking.Wait()
+}
+
 // A message of a known call costs no more than the growing of its ladder.
 func TestLadderAllocates(t *testing.T) {
 	r := newRig(t)
@@ -282,7 +327,7 @@ func TestLadderAllocates(t *testing.T) {
 	pass := func() {
 		cseq++
 		m.CSeq = cseq
-		r.w.came(&m, ok.b, node1)
+		r.w.came(&m, ok.b, node1, false)
 		r.w.passed()
 	}
 	if n := testing.AllocsPerRun(1000, pass); n > 1 {
@@ -299,7 +344,7 @@ func BenchmarkLadder(b *testing.B) {
 	_, ok := r.setUp()
 	b.ReportAllocs()
 	for b.Loop() {
-		r.w.came(ok.m, ok.b, node1)
+		r.w.came(ok.m, ok.b, node1, false)
 		r.w.passed()
 	}
 }

@@ -23,12 +23,16 @@ type passage struct {
 	raw            string // the whole message when somebody wants it
 }
 
-// came notes a message from outside; m is nil when nothing of it can be read.
-func (w *worker) came(m *wire.Message, data string, from hop) {
+// came notes a message from outside; a malformed one as far as it can be read, nil when it cannot.
+func (w *worker) came(m *wire.Message, data string, from hop, bad bool) {
 	if !w.noted(m) {
 		return
 	}
-	p := w.pass(m, from, incoming)
+	mark := incoming
+	if bad {
+		mark |= malformed
+	}
+	p := w.pass(m, from, mark)
 	p.raw = data
 	p.probe = m != nil && !m.IsRequest() && isProbe(m)
 }

@@ -157,7 +157,7 @@ func (w *worker) lineOf(p *passage, l *ladder) tandem.TraceLine {
 		line.From, line.To = other, own
 	}
 	if p.method == "" {
-		line.Text = "malformed message"
+		line.Text = "message (malformed)"
 	}
 	return line
 }

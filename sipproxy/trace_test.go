@@ -149,7 +149,7 @@ func TestTraceSlowReader(t *testing.T) {
 		quit := watching(tandem.TraceFilter{Method: "MESSAGE"}, func(got []tandem.TraceLine) error { quick += len(got); return nil })
 		const sent = traceWaiting + 500
 		for i := range uint64(sent) {
-			r.w.came(&wire.Message{Method: "MESSAGE", CSeqMethod: "MESSAGE", CallID: itoa(int(i))}, "", strange)
+			r.w.came(&wire.Message{Method: "MESSAGE", CSeqMethod: "MESSAGE", CallID: itoa(int(i))}, "", strange, false)
 			r.w.passed() // returns though nobody reads
 			if i%100 == 0 {
 				synctest.Wait()

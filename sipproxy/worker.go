@@ -189,7 +189,7 @@ func (w *worker) survive(what string) {
 
 func (w *worker) message(data string, from hop) {
 	m, fault := wire.Parse(data)
-	w.came(m, data, from)
+	w.came(m, data, from, fault != nil)
 	switch {
 	case fault != nil:
 		w.count.malformed.Add(1)

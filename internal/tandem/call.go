@@ -154,7 +154,7 @@ type Arrow struct {
 	Time time.Time `json:"time" explain:"When it passed."`
 	From string    `json:"from" explain:"Who sent it: a node, a peer, a user name, an address, or tandem itself."`
 	To   string    `json:"to" explain:"Who got it."`
-	Text string    `json:"text" explain:"Method, or status and method; then in brackets whether it came again, or could not be sent."`
+	Text string    `json:"text" explain:"Method, or status and method; then in brackets whether it came again, was malformed, or could not be sent."`
 }
 
 // callIDs is the encoding of call ids: its letters sort like the octets that they stand for.
