@@ -198,22 +198,50 @@ func TestLadderOfOnesOwn(t *testing.T) {
 	}
 }
 
+// A call that the balancer refuses has the messages of its refusal.
+func TestLadderOfARefusedCall(t *testing.T) {
+	r, s := weighedRig(t)
+	log := new(callLog)
+	r.s.deps.Calls = log
+	s.refuse["g1"] = tandem.Refusal{Code: 486, Reason: "permitted"}
+	r.deliverRaw(pstn, carrierCall())
+	id := r.newest(log)
+	if got := r.ladder(admin(), id); got != "pstn > tandem INVITE\ntandem > pstn 486 INVITE\n" {
+		t.Errorf("ladder:\n%s", got)
+	}
+	if got := r.ladder(tandem.Principal{Account: "2002"}, id); got != "" {
+		t.Errorf("another account sees:\n%s", got)
+	}
+}
+
 // Calls that are one communication have one ladder, under each of their ids.
 func TestLadderOfJoinedCalls(t *testing.T) {
-	r, log := recordingRig(t)
-	r.setUp()
-	first := r.newest(log)
-	r.now = r.now.Add(time.Second)
-	r.deliverRaw(node1, msg{uri: "sip:030999@pstn.example.org", from: "sip:alice@acme.voice.example.net", callID: "leg-2", branch: "z9hG4bKleg"}.text(node1))
-	second := r.newest(log)
-	if first == second {
-		t.Fatal("there is no second call")
-	}
-	alone := r.ladder(admin(), second)
-	r.w.calls.live[callKey{"leg-2", "ft"}].change(func(c *tandem.Call) { c.Joined = first })
-	together := r.ladder(admin(), first)
-	if !strings.HasSuffix(together, alone) || together == alone || r.ladder(admin(), second) != together {
-		t.Errorf("alone:\n%stogether:\n%s", alone, together)
+	const alone = "n1 > tandem INVITE\ntandem > n1 100 INVITE\ntandem > bob INVITE\n"
+	const before = "pstn > tandem INVITE\ntandem > pstn 100 INVITE\ntandem > n1 INVITE\n"
+	const after = "n1 > tandem 486 INVITE\ntandem > n1 ACK\ntandem > pstn 486 INVITE\n"
+	for _, joined := range []bool{true, false} {
+		t.Run(fmt.Sprint(joined), func(t *testing.T) {
+			r, _ := weighedRig(t)
+			r.register(phoneB, "bob", 1)
+			first := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
+			header, want := "", map[string]string{"call-1": before + after, "second-leg": alone}
+			if joined {
+				header = callHeader + ": " + fieldNamed(first.m, callHeader, "")
+				want = map[string]string{"call-1": before + alone + after, "second-leg": before + alone + after}
+			}
+			r.now = r.now.Add(time.Second)
+			r.deliverRaw(node1, coreCall("sip:bob@acme.voice.example.net", header))
+			r.now = r.now.Add(time.Second)
+			r.answer(first, 486, "tt") // it has ended, the other leg has not
+			for _, c := range r.s.Calls(admin()) {
+				if got := r.ladder(admin(), c.ID); got != want[c.CallID] {
+					t.Errorf("ladder of %s:\n%swant:\n%s", c.CallID, got, want[c.CallID])
+				}
+				if got := r.ladder(tandem.Principal{Account: "2002"}, c.ID); got != "" {
+					t.Errorf("another account sees:\n%s", got)
+				}
+			}
+		})
 	}
 }
 
