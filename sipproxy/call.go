@@ -97,6 +97,7 @@ func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 	c.vitals.age, c.vitals.heard = w.now.Add(longest), w.now
 	c.watch(w)
 	w.recorder.note(c.seen)
+	w.ladders.begin(w, a, c.seen.ID, p.account)
 	return c
 }
 
@@ -256,6 +257,7 @@ func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 		}
 		w.calls.remember(*s)
 		w.calls.drop(c)
+		w.ladders.ended(c.key)
 	})
 }
 

@@ -233,6 +233,7 @@ func (tx *clientTx) repeat() {
 		tx.unreachable()
 		return
 	}
+	tx.w.repeated(tx.out, tx.req, tx.to)
 	if tx.interval *= 2; !tx.invite() {
 		tx.interval = min(tx.interval, t2)
 	}

@@ -40,6 +40,7 @@ type plan struct {
 type legPlan struct {
 	uri     string
 	routes  []string // Route values to put in front (Path of a binding)
+	name    string   // whose binding it is, "" when it is none
 	targets []target
 	failure int // status when no target can be reached, 0: 503
 }
@@ -186,6 +187,7 @@ func (l *leg) try() {
 		if len(l.plan.targets) > 1 {
 			patience = w.cfg.FailoverAfter
 		}
+		f.call.met(t.hop, l.plan.name)
 		tx, err := w.start(id, m, t.hop, patience, l)
 		if err != nil {
 			w.broken(t.node)

@@ -235,11 +235,10 @@ func (s *session) call(found control.CallDetail) {
 		return
 	}
 	s.printf("\n")
-	ladder := table{header: []string{"TIME", "FROM", "TO", "MESSAGE"}}
-	for _, a := range found.Ladder {
-		ladder.add(a.Time.Local().Format("15:04:05.000"), a.From, a.To, a.Text)
+	drawn := newLadder(s.out, s.width(), ladderTime, participants(found.Ladder))
+	for i := range found.Ladder {
+		drawn.draw(&found.Ladder[i], "")
 	}
-	ladder.print(s.out, s.width())
 }
 
 // measured says what was measured of a call, "" when nothing was.

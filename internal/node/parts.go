@@ -243,6 +243,7 @@ func (b *builder) controlDeps() control.Deps {
 		deps.HangupAll = func(ctx context.Context, by tandem.Principal, r control.HangupAllRequest) (int, error) {
 			return b.sip.HangupAll(ctx, by, sipproxy.Choice{Account: r.Account, Device: r.Device, Pending: r.Pending}, r.Reason)
 		}
+		deps.Ladder, deps.SIPTrace = b.sip.Ladder, b.sip.Trace
 	}
 	if b.provision != nil {
 		deps.Permit = b.provision.Permit
