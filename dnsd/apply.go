@@ -12,8 +12,8 @@ import (
 	"tandem/internal/tandem"
 )
 
-// writer keeps a model up to date. It remembers what objects refer to by number; only Apply's
-// goroutine uses it.
+// writer keeps a model up to date. It remembers what objects refer to by number; only who holds
+// Server.applying uses it.
 type writer struct {
 	*model
 	log *slog.Logger
@@ -24,6 +24,10 @@ type writer struct {
 	floor                                     uint32              // serials never start below it
 	members                                   map[uint32][]uint32 // cluster number → node numbers
 	clusterOfNode                             map[uint32]uint32
+	assigned                                  map[uint32]*tandem.Assignment // by group number
+
+	found map[string]*finding // by node id
+	round uint64              // counts the lists of nodes' health
 
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
@@ -42,6 +46,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
+		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
 	}
 }
@@ -72,11 +77,12 @@ func (w *writer) apply(c tandem.Change) {
 		w.rebuildCluster(w.clusterNumbers.of(c.ID), c.ID, c.Object != nil)
 	case tandem.KindGroup:
 		raise(&w.coreChanged, revision)
-		if g, ok := c.Object.(*tandem.Group); ok {
-			w.groups.set(w.groupNumbers.of(c.ID), &group{id: g.ID, cluster: w.clusterNumbers.of(g.Cluster)})
-		} else {
-			w.groups.set(w.groupNumbers.of(c.ID), nil)
-		}
+		g, _ := c.Object.(*tandem.Group)
+		w.applyGroup(c.ID, g)
+	case tandem.KindAssignment:
+		raise(&w.coreChanged, revision)
+		a, _ := c.Object.(*tandem.Assignment)
+		w.applyAssignment(c.ID, a)
 	}
 }
 
@@ -173,7 +179,9 @@ func (w *writer) applyNode(id string, n *tandem.Node) {
 		w.nodes.remove(number, id)
 		return
 	}
-	w.nodes.put(number, newNode(n))
+	h := newNode(n)
+	h.health = w.healthOf(id)
+	w.nodes.put(number, h)
 	c := w.clusterNumbers.of(n.Cluster)
 	if _, ok := w.clusterOfNode[number]; !ok {
 		w.clusterOfNode[number] = c
@@ -199,7 +207,6 @@ func (w *writer) rebuildCluster(number uint32, id string, exists bool) {
 	for _, n := range w.members[number] {
 		h := w.nodes.at.get(n)
 		c.nodes = append(c.nodes, h)
-		c.all = c.all || len(h.types) == 0
 		for _, t := range h.types {
 			c.types[string(t)] = true
 		}

@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -44,6 +45,7 @@ type host struct {
 	types     []tandem.RequestType // nodes: none means all
 	state     tandem.NodeState
 	available bool
+	health    health     // nodes: as last told
 	wire      [2]wireSet // A, AAAA at its own name; their TTL is the zone's
 }
 
@@ -142,50 +144,62 @@ func (h *host) takes(key string) bool {
 
 // compose makes the records for hosts in z at names with a forwarding key ("" for inbound names).
 // Names exist for every transport that a host has, and records for those that take work: so a
-// drained cluster is NODATA, not NXDOMAIN.
+// drained cluster is NODATA, not NXDOMAIN. Below a forwarding name without any host every transport
+// is a name, for nobody can tell which are to come.
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
+	effects := judge(hosts, key)
 	for i, s := range services() {
-		var srv rrset
-		for _, h := range hosts {
-			if h == nil || h.ports.Of(s.transport) == 0 {
-				continue
-			}
-			r.exists[placeSRV+i] = true
-			if h.takes(key) && h.hasName(z) {
-				srv = append(srv, &dns.SRV{
-					Hdr: header("", dns.TypeSRV, ttl.SRV), Priority: h.priority, Weight: h.weight,
-					Port: h.ports.Of(s.transport), Target: h.name(z),
-				})
-				r.targets = append(r.targets, h.targetsFor(z, s.transport)...)
-			}
-		}
-		r.sets[placeSRV+i] = srv
-		if len(srv) > 0 && s.naptr != "" {
-			r.sets[placeNAPTR] = append(r.sets[placeNAPTR], &dns.NAPTR{
-				Hdr: header("", dns.TypeNAPTR, ttl.NAPTR), Order: s.order, Preference: 10, Flags: "s",
-				Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
-			})
+		r.composeService(placeSRV+i, s, effects)
+	}
+	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
+		for i := range exists {
+			exists[i] = true
 		}
 	}
-	r.composeBase(hosts, key)
-	for i := range r.sets {
-		r.wire[i] = newWireSet(r.sets[i], r.extra(i))
+	r.composeBase(effects)
+	for i := range placeSRV {
+		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
-	slices.SortStableFunc(r.targets, func(a, b tandem.Target) int {
-		if a.Transport != b.Transport {
-			return 0
-		}
-		return int(a.Priority) - int(b.Priority)
-	})
 	return r
 }
 
-// composeBase fills in the addresses of all hosts that take work and, for those that offer HTTPS,
-// one record each that names host and port (RFC 9460 section 7.2).
-func (r *records) composeBase(hosts []*host, key string) {
-	for _, h := range hosts {
-		if h == nil || !h.takes(key) {
+// composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.
+func (r *records) composeService(place int, s service, effects []effect) {
+	var srv rrset
+	var extra []hostSet
+	var targets []tandem.Target
+	for i, h := range r.from {
+		if h == nil || h.ports.Of(s.transport) == 0 {
+			continue
+		}
+		r.exists[place] = true
+		if e := effects[i]; e.in && h.hasName(r.zone) {
+			extra = append(extra, h.additional(len(srv), r.zone)...)
+			srv = append(srv, &dns.SRV{
+				Hdr: header("", dns.TypeSRV, r.ttl.SRV), Priority: e.priority, Weight: e.weight,
+				Port: h.ports.Of(s.transport), Target: h.name(r.zone),
+			})
+			targets = append(targets, h.targetsFor(r.zone, s.transport, e)...)
+		}
+	}
+	slices.SortStableFunc(targets, func(a, b tandem.Target) int { return cmp.Compare(a.Priority, b.Priority) })
+	r.targets = append(r.targets, targets...)
+	r.sets[place], r.wire[place] = srv, newWireSet(srv, extra)
+	if len(srv) > 0 && s.naptr != "" {
+		r.sets[placeNAPTR] = append(r.sets[placeNAPTR], &dns.NAPTR{
+			Hdr: header("", dns.TypeNAPTR, r.ttl.NAPTR), Order: s.order, Preference: 10, Flags: "s",
+			Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
+		})
+	}
+}
+
+// composeBase fills in the addresses of all hosts that are in the records and, for those that offer
+// HTTPS, one record each that names host and port (RFC 9460 section 7.2).
+func (r *records) composeBase(effects []effect) {
+	seen := map[netip.Addr]bool{}
+	for i, h := range r.from {
+		if !effects[i].in {
 			continue
 		}
 		for _, set := range h.addresses {
@@ -194,7 +208,8 @@ func (r *records) composeBase(hosts []*host, key string) {
 				place = placeAAAA
 			}
 			for _, rr := range withTTL(set, r.ttl.Address) {
-				if !slices.ContainsFunc(r.sets[place], func(x dns.RR) bool { return dns.IsDuplicate(x, rr) }) {
+				if addr := addrPort(rr, 0).Addr(); !seen[addr] {
+					seen[addr] = true
 					r.sets[place] = append(r.sets[place], rr)
 				}
 			}
@@ -202,7 +217,7 @@ func (r *records) composeBase(hosts []*host, key string) {
 		if port := h.ports.HTTPS; port != 0 && h.hasName(r.zone) {
 			https := &dns.HTTPS{SVCB: dns.SVCB{
 				Hdr: header("", dns.TypeHTTPS, r.ttl.Address), Target: h.name(r.zone),
-				Priority: uint16(min(int(h.priority)+1, 65535)),
+				Priority: uint16(min(int(effects[i].priority)+1, 65535)),
 			}}
 			if port != 443 {
 				https.Value = append(https.Value, &dns.SVCBPort{Port: port})
@@ -212,24 +227,14 @@ func (r *records) composeBase(hosts []*host, key string) {
 	}
 }
 
-// extra returns the address sets that belong into ADDITIONAL beside the SRV set at a place, in the
-// order of its targets.
-func (r *records) extra(place int) []hostSet {
-	if place < placeSRV {
-		return nil
+// additional returns h's address sets as they belong into ADDITIONAL beside the SRV set in z whose
+// record of this number points to h.
+func (h *host) additional(record int, z *zone) []hostSet {
+	var sets []hostSet
+	for _, set := range h.addresses {
+		sets = append(sets, hostSet{record: record, name: h.name(z), set: withTTL(set, z.ttl.Address)})
 	}
-	var extra []hostSet
-	for i, rr := range r.sets[place] {
-		target := rr.(*dns.SRV).Target
-		for _, h := range r.from {
-			if h != nil && h.name(r.zone) == target {
-				for _, set := range h.addresses {
-					extra = append(extra, hostSet{record: i, name: target, set: withTTL(set, r.zone.ttl.Address)})
-				}
-			}
-		}
-	}
-	return extra
+	return sets
 }
 
 // hostSet is an address set of the host that record number record of an SRV set points to.
@@ -298,14 +303,14 @@ func nodeOf(sets ...rrset) *node {
 }
 
 // targetsFor returns one target for each of h's addresses, IPv6 last, as the records say.
-func (h *host) targetsFor(z *zone, t tandem.Transport) []tandem.Target {
+func (h *host) targetsFor(z *zone, t tandem.Transport, e effect) []tandem.Target {
 	var targets []tandem.Target
 	name := h.name(z)
 	for _, set := range h.addresses {
 		for _, rr := range set {
 			targets = append(targets, tandem.Target{
 				Transport: t, Addr: addrPort(rr, h.ports.Of(t)), Host: name[:len(name)-1],
-				Node: h.id, Priority: h.priority, Weight: h.weight,
+				Node: h.id, Priority: e.priority, Weight: e.weight,
 			})
 		}
 	}

@@ -110,8 +110,11 @@ func (m *model) readyRecords(z *zone, p *profile, group uint32, key []byte) (r *
 	if t != nil {
 		c, strict = m.clusters.get(t.cluster), p.types[string(key)] || wellKnown(string(key))
 	}
-	if c == nil || t == nil && !(c.types[string(key)] || c.all && (isNamed(p, key) || wellKnown(string(key)))) {
-		return nil, t != nil
+	if t == nil && !wellKnown(string(key)) && !isNamed(p, key) && (c == nil || !c.types[string(key)]) {
+		return nil, false
+	}
+	if c == nil {
+		return nil, true
 	}
 	if made := c.made.Load(); made != nil {
 		r := (*made)[madeKey{zone: z.number, ttl: p.ttl, strict: strict, key: string(key)}]

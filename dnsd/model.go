@@ -25,7 +25,7 @@ type model struct {
 	nodes    hosts
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
-	coreChanged  atomic.Uint32 // the same for groups, clusters and nodes
+	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
 }
 
 // hosts are the edges or the nodes.
@@ -34,18 +34,11 @@ type hosts struct {
 	at    directory[host]
 }
 
-// group is where a group's accounts are placed.
-type group struct {
-	id      string
-	cluster uint32
-}
-
 // cluster is a set of nodes and the records made from them.
 type cluster struct {
 	id    string
 	nodes []*host
 	types map[string]bool // those that a node lists
-	all   bool            // a node takes every type
 	// made are the records asked for since the cluster last changed. It is replaced, not changed.
 	made atomic.Pointer[map[madeKey]*records]
 }
@@ -88,7 +81,8 @@ func newModel() *model {
 
 // serialOf returns z's serial: the revision of the last change that may have touched its answers
 // (RFC 1982; revisions only grow). Edges count for all zones that hold accounts, and groups,
-// clusters and nodes for all service zones: one number each, whatever the number of zones.
+// clusters and nodes for all service zones: one number each, whatever the number of zones. Health
+// counts for none (health.go).
 func (m *model) serialOf(z *zone) uint32 {
 	serial := z.serial.Load()
 	switch z.role {
@@ -158,7 +152,8 @@ func (m *model) account(id []byte) (*profile, uint32, bool) {
 	}
 }
 
-// clusterOf returns the cluster that serves group number n, nil when there is none.
+// clusterOf returns the cluster that serves group number n, nil when there is none: no group, no
+// cluster that tier 1 or the group's pin names, or none by that id.
 func (m *model) clusterOf(n uint32) *cluster {
 	if g := m.groups.get(n); g != nil {
 		return m.clusters.get(g.cluster)

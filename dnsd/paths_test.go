@@ -79,10 +79,10 @@ func newGenerator(world string, seed uint64) *generator {
 	switch world {
 	case "voice":
 		g.labels = strings.Fields("k7 acme trip old b2 c3 nobody edge node e1 e2 e3 n1 n2 n3 vm1 web1 ns _udp _tcp _ws _sip _sips " +
-			"_http _https 1001 1002 1003 9999 invite register message berlin pinned dark fax voicemail http nokey www deep b *")
+			"_http _https 1001 1002 1003 1004 1005 9999 invite register message berlin pinned dark fax voicemail http nokey www deep b *")
 		g.ends = []string{"voice.example.net", "svc.voice.example.net", "svc2.example.net", "mixed.example.net", "example.net",
 			"k7.voice.example.net", "b2.voice.example.net", "invite.1001.svc.voice.example.net", "berlin.1001.svc.voice.example.net",
-			"1001.svc.voice.example.net", "1002.svc.voice.example.net", "edge.voice.example.net", "node.svc.voice.example.net"}
+			"1001.svc.voice.example.net", "1002.svc.voice.example.net", "invite.1005.svc.voice.example.net", "edge.voice.example.net", "node.svc.voice.example.net"}
 	case "rfc":
 		g.labels = strings.Fields("www mail chain1 dangling loop1 self out tosub towild ent b a wild host1 host2 * sub alias void x dn " +
 			"under h target long dout dloop ns deep er _ssh _sip _udp _tcp c1 sip1 sip2 e164 typ svc big mixed child nope")

@@ -2,8 +2,8 @@
 // accounts (<label>.<zone>) and for the forwarding names that the proxy resolves
 // (<key>.<account id>.<service zone>).
 //
-// It promises that a change is visible to the first query after Apply has returned; that a change
-// costs what it changes, whatever the number of accounts; that no packet makes it panic, wait or
+// It promises that a change, or what Health says, is visible to the first query after the call has
+// returned; that a change costs what it changes, whatever the number of accounts; that no packet makes it panic, wait or
 // grow; that it never recurses, never answers an answer, and never sends a UDP client more than
 // 1232 octets. Within a zone an account's name wins over plain records at or below it.
 //
@@ -25,6 +25,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"tandem/internal/tandem"
 )
@@ -38,6 +39,9 @@ type Server struct {
 
 	applying sync.Mutex
 	writer   *writer
+
+	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
+	healthChanges atomic.Uint64
 
 	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
@@ -67,11 +71,16 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 
 // Apply takes changes into what is answered. The first query after its return sees them.
 func (s *Server) Apply(changes []tandem.Change) {
+	for _, c := range changes {
+		s.applyOne(c)
+	}
+}
+
+// applyOne takes one change. Each is whole by itself, and health need not wait for a million of them.
+func (s *Server) applyOne(c tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	for _, c := range changes {
-		s.writer.apply(c)
-	}
+	s.writer.apply(c)
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is

@@ -62,7 +62,7 @@ func TestServeOverUDPAndTCP(t *testing.T) {
 	for name, want := range map[string]float64{
 		"tandem_dnsd_queries_total udp": 1, "tandem_dnsd_queries_total tcp": 1,
 		"tandem_dnsd_answers_total NOERROR": 2, "tandem_dnsd_path_total full": 1, "tandem_dnsd_path_total fast": 1,
-		"tandem_dnsd_zones": 4, "tandem_dnsd_accounts": 3, "tandem_dnsd_labels": 5,
+		"tandem_dnsd_zones": 4, "tandem_dnsd_accounts": 5, "tandem_dnsd_labels": 7,
 	} {
 		if readings[name] != want {
 			t.Errorf("%s = %v, want %v", name, readings[name], want)

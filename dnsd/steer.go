@@ -6,12 +6,15 @@ import "tandem/internal/tandem"
 // a name when the account exists, its zone's service zone is this one, and key is
 //
 //   - a key of the account's targets: the listed nodes, or the named cluster; or
-//   - a request type that a node of the group's cluster lists; or
-//   - when a node of that cluster takes every type: a request type with a meaning of its own, or a
-//     type or key that the account's routes or rules name.
+//   - a request type with a meaning of its own, or a type or key that the account's routes or rules
+//     name: the group's cluster; or
+//   - a request type that a node of the group's cluster lists: that cluster.
 //
-// Every other key is NXDOMAIN. Existence does not depend on the nodes' states: a name whose nodes
-// are all draining or out is NODATA.
+// Every other key is NXDOMAIN. The first two kinds are names by the account alone, wherever tier 1
+// puts its group and whatever the nodes can do: a name is NODATA when the group has no cluster, when
+// no node there serves its type, or when all that do are draining or out. So nobody learns that a
+// name is not there who asks while a cluster is lost. The third kind comes and goes with the cluster,
+// for the account says nothing of it.
 //
 // A cluster's nodes are filtered by key, taken as a request type. One case has no filter: a target
 // with a cluster whose key is no request type at all (not well known, not named by the account's
@@ -33,22 +36,11 @@ func (m *model) steer(p *profile, group uint32, key string) *way {
 		return &way{target: t, cluster: m.clusters.get(t.cluster), strict: wellKnown(key) || p.types[key]}
 	}
 	c := m.clusterOf(group)
-	if c == nil || !c.knows(p, key) {
+	_, named := p.types[key]
+	if !named && !wellKnown(key) && (c == nil || !c.types[key]) {
 		return nil
 	}
 	return &way{cluster: c, strict: true}
-}
-
-// knows reports whether key is a request type at c for accounts with profile p.
-func (c *cluster) knows(p *profile, key string) bool {
-	if c.types[key] {
-		return true
-	}
-	if !c.all {
-		return false
-	}
-	_, named := p.types[key]
-	return named || wellKnown(key)
 }
 
 // wellKnown reports whether key is a request type with a meaning of its own.

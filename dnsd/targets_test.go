@@ -204,3 +204,22 @@ func TestEmergencyPassesDrain(t *testing.T) {
 		}
 	}
 }
+
+// TestTargetsOfManyNodesAreSorted: transports one after another, each by priority.
+func TestTargetsOfManyNodesAreSorted(t *testing.T) {
+	var nodes []*tandem.Node
+	for i := range byte(60) {
+		n := feature(fmt.Sprintf("n%02d", i), i, weighing(uint16(i*7%5), 0), func(n *tandem.Node) { n.Ports.TCP = 5060 })
+		nodes = append(nodes, n)
+	}
+	s := house(t, nodes...)
+	targets, err := s.Targets("invite.7.svc.test")
+	if err != nil || len(targets) != 180 {
+		t.Fatalf("%d targets, %v, want 180", len(targets), err)
+	}
+	for i, x := range targets[1:] {
+		if last := targets[i]; (i+1)%60 != 0 && (last.Transport != x.Transport || last.Priority > x.Priority) {
+			t.Fatalf("%s %d before %s %d", last.Transport, last.Priority, x.Transport, x.Priority)
+		}
+	}
+}

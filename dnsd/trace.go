@@ -13,9 +13,12 @@ import (
 )
 
 // Trace explains the answers that a client at from gets for name: zone, networks, account, label,
-// group, cluster, nodes and their states, TTLs, and the records themselves.
+// group, cluster, nodes with their states and health, TTLs, and the records themselves.
 func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
 	t := &tracer{m: s.model}
+	if told := s.told.Load(); told != nil {
+		t.told = *told
+	}
 	t.run(name, from.Unmap())
 	return t.steps
 }
@@ -23,6 +26,7 @@ func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
 // tracer collects the steps of one explanation.
 type tracer struct {
 	m     *model
+	told  []tandem.NodeHealth
 	steps []tandem.Step
 }
 
@@ -56,9 +60,13 @@ func (t *tracer) run(name string, from netip.Addr) {
 	case top == "" || key == z.ns:
 		t.say("name", "a name of the zone itself")
 	case z.role == tandem.RoleAccounts && top == "edge":
-		t.host(&t.m.edges, "edge", below)
+		if h := t.host(&t.m.edges, "edge", below); h != nil {
+			t.edge(h)
+		}
 	case z.role == tandem.RoleService && top == "node":
-		t.host(&t.m.nodes, "node", below)
+		if h := t.host(&t.m.nodes, "node", below); h != nil {
+			t.node(h, "its own name is answered whatever its state")
+		}
 	case z.role == tandem.RoleAccounts:
 		t.inbound(z, top)
 	case z.role == tandem.RoleService:
@@ -69,37 +77,94 @@ func (t *tracer) run(name string, from netip.Addr) {
 	t.answers(z, name, key)
 }
 
-// host explains a host's own name.
-func (t *tracer) host(h *hosts, what, below string) {
+// host returns the host whose own name is asked for, or says that there is none.
+func (t *tracer) host(h *hosts, what, below string) *host {
 	if below == "" || parent(below) != "" {
 		t.say(what, "no host has this name")
-		return
+		return nil
 	}
-	if found := h.byID([]byte(below[1:])); found != nil {
-		t.node(what, found, "")
-		return
+	found := h.byID([]byte(below[1:]))
+	if found == nil {
+		t.say(what, "%s does not exist: NXDOMAIN", below[1:])
 	}
-	t.say(what, "%s does not exist: NXDOMAIN", below[1:])
+	return found
 }
 
-func (t *tracer) node(what string, h *host, key string) {
+func (t *tracer) edge(h *host) {
 	if h == nil {
-		t.say(what, "one that is listed does not exist")
+		t.say("edge", "one that is listed does not exist")
 		return
 	}
-	effect := "in the answers"
-	if !h.takes(key) {
-		effect = "left out of the answers"
+	t.say("edge", "%s, priority %d, weight %d", h.id, h.priority, h.weight)
+}
+
+// nodes explains what each of hosts gets in the records of a forwarding name.
+func (t *tracer) nodes(hosts []*host, key string) {
+	for i, e := range judge(hosts, key) {
+		if hosts[i] == nil {
+			t.say("node", "one that is listed does not exist")
+			continue
+		}
+		t.node(hosts[i], hosts[i].outcome(e))
 	}
+}
+
+func (t *tracer) node(h *host, outcome string) {
 	types := "every type"
 	if len(h.types) > 0 {
 		types = fmt.Sprint(h.types)
 	}
-	if what == "edge" {
-		t.say(what, "%s, priority %d, weight %d", h.id, h.priority, h.weight)
-		return
+	t.say("node", "%s is %s, serves %s, priority %d, weight %d%s: %s", h.id, h.state, types, h.priority, h.weight, t.healthOf(h.id), outcome)
+}
+
+// healthOf returns what was told of a node's health, "" for nothing.
+func (t *tracer) healthOf(id string) string {
+	i := slices.IndexFunc(t.told, func(n tandem.NodeHealth) bool { return n.Node == id })
+	if i < 0 {
+		return ""
 	}
-	t.say(what, "%s is %s, serves %s, priority %d, weight %d: %s", h.id, h.state, types, h.priority, h.weight, effect)
+	n := t.told[i]
+	text := "up"
+	switch {
+	case n.Down:
+		text = "down"
+	case n.Degraded:
+		text = "degraded"
+	}
+	if n.Why != "" {
+		text += " (" + n.Why + ")"
+	}
+	if !n.Down {
+		text += fmt.Sprintf(", share %.2f", n.Share)
+	}
+	return "; " + text
+}
+
+// outcome says what e makes of h.
+func (h *host) outcome(e effect) string {
+	switch {
+	case !e.in && h.health.down:
+		return "down: left out"
+	case !e.in:
+		return "left out of the answers"
+	case h.health.down && e.priority == h.priority:
+		return "down like all others: as configured"
+	case h.health.down:
+		return fmt.Sprintf("down: last, priority %d", e.priority)
+	}
+	var said []string
+	if e.priority != h.priority {
+		said = append(said, fmt.Sprintf("degraded: priority %d", e.priority))
+	} else if h.health.degraded {
+		said = append(said, "degraded like all others: priority as configured")
+	}
+	if e.weight != h.weight {
+		said = append(said, fmt.Sprintf("weight %d -> %d", h.weight, e.weight))
+	}
+	if len(said) == 0 {
+		return "in the answers"
+	}
+	return strings.Join(said, ", ")
 }
 
 // inbound explains an account's inbound name.
@@ -124,7 +189,7 @@ func (t *tracer) inbound(z *zone, label string) {
 	}
 	t.say("edges", "%d, %s", len(p.edgesOf(z)), whose)
 	for _, n := range p.edgesOf(z) {
-		t.node("edge", t.m.edges.at.get(n), "")
+		t.edge(t.m.edges.at.get(n))
 	}
 	t.ttl(p.ttl, z)
 }
@@ -173,7 +238,7 @@ func (t *tracer) forwarding(z *zone, below, id string) {
 	w := t.m.steer(p, number, key)
 	if w == nil {
 		t.group(number)
-		t.say("key", "%s is neither a target of the account nor a type that its cluster serves: NXDOMAIN", key)
+		t.say("key", "%s is neither a target or type of the account, nor a type that every account has or that its cluster lists: NXDOMAIN", key)
 		return
 	}
 	t.way(z, p, w, key, number)
@@ -185,9 +250,7 @@ func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
 	switch {
 	case w.target != nil && w.target.nodes != nil:
 		t.say("key", "%s is a target of the account: listed nodes", key)
-		for _, n := range w.target.nodes {
-			t.node("node", t.m.nodes.at.get(n), key)
-		}
+		t.nodes(t.m.nodes.all(w.target.nodes), key)
 		return
 	case w.target != nil:
 		t.say("key", "%s is a target of the account: a cluster of its own", key)
@@ -196,7 +259,7 @@ func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
 		t.group(group)
 	}
 	if w.cluster == nil {
-		t.say("cluster", "does not exist: no records")
+		t.say("cluster", "there is none: no records")
 		return
 	}
 	t.say("cluster", "%s, %d nodes", w.cluster.id, len(w.cluster.nodes))
@@ -204,10 +267,9 @@ func (t *tracer) way(z *zone, p *profile, w *way, key string, group uint32) {
 	for _, h := range w.cluster.nodes {
 		if !slices.Contains(serving, h) {
 			t.say("node", "%s does not serve %s: left out", h.id, key)
-			continue
 		}
-		t.node("node", h, key)
 	}
+	t.nodes(serving, key)
 }
 
 func (t *tracer) group(number uint32) {
@@ -216,11 +278,7 @@ func (t *tracer) group(number uint32) {
 		t.say("group", "does not exist")
 		return
 	}
-	name := "one that does not exist"
-	if c := t.m.clusters.get(g.cluster); c != nil {
-		name = c.id
-	}
-	t.say("group", "%s is on cluster %s", g.id, name)
+	t.say("group", "%s %s", g.id, g.placed(t.m.clusters.get(g.cluster)))
 }
 
 // answers shows what the usual types get.

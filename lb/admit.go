@@ -223,7 +223,7 @@ func (b *Balancer) Answered(slot tandem.Slot) {
 // known is not counted, but does.
 func (b *Balancer) Move(slot tandem.Slot, node string) bool {
 	n := b.table.Load().nodes[node]
-	if n != nil && !n.Available {
+	if n != nil && !n.Available && !n.untried {
 		return false
 	}
 	h := b.slots.find(slot)

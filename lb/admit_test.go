@@ -212,6 +212,7 @@ func TestMove(t *testing.T) {
 	if !b.Move(p.Slot, other) {
 		t.Errorf("no move to %s", other)
 	}
+	b.Probed(p.Node, time.Millisecond, true)
 	b.Broken(p.Node, "refused")
 	if b.Move(p.Slot, p.Node) {
 		t.Error("moved to a dead node")
@@ -461,6 +462,16 @@ func TestAmong(t *testing.T) {
 	wantRefusal(t, b, tandem.Admission{Group: "gb", Among: among("b1", "out")}, 503, lb.ReasonQuality, "gb")
 
 	b.Broken("b1", "refused")
+	b.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 9})
+	r = tandem.Admission{Group: "ga", Among: among("b1", "a1", "out")}
+	if got = admit(t, b, r); got.Node != "a1" || got.Usable != 2 || r.Among[1].Node != "b1" {
+		t.Errorf("a node that refused but was never there comes %+v, want it last", r.Among)
+	}
+	b.Probed("b1", time.Millisecond, true)
+	b.Broken("b1", "refused")
+	if got = admit(t, b, r); got.Usable != 1 {
+		t.Errorf("a node that was there and is dead is among %+v", r.Among)
+	}
 	emergency := tandem.Admission{Group: "gb", Emergency: true, Among: among("out", "b1", "a1")}
 	if got = admit(t, b, emergency); got.Usable != 3 || emergency.Among[0].Node != "a1" || emergency.Among[1].Node != "out" {
 		t.Errorf("an emergency call goes by %+v, want a1, out, b1", emergency.Among)

@@ -115,6 +115,10 @@ type site struct {
 	members []int32 // demands that were put here; may hold some that left, or twice: see membersOf
 }
 
+// takes reports whether the cluster takes a group at all. A pin is an operator's word: its group stays
+// though the cluster is closed, and tier 2 says why its calls are refused.
+func (s *site) takes(d *Demand) bool { return s.Open || d.Pin != "" && d.Pin == s.Cluster }
+
 func (s *site) full() float64 { return float64(s.load) * s.inverse }
 
 // assignment is a plan in the making.
@@ -205,7 +209,7 @@ func meets(q, least Score, unknownQualifies bool) bool {
 func (a *assignment) obstacle(i, c int32) Reason {
 	d, s := &a.demands[i], &a.sites[c]
 	switch {
-	case !s.Open:
+	case !s.takes(d):
 		return NoOpen
 	case !meets(s.Quality, d.MinQuality, a.policy.UnknownQualifies):
 		return NoQuality
@@ -387,7 +391,7 @@ func (a *assignment) roomiest(i, except int32) int32 {
 	best, least := none, 0.0
 	for n := range a.sites {
 		s, c := &a.sites[n], int32(n)
-		if s.Capacity-s.load < size || !s.Open || c == except || (d.Pin != "" && d.Pin != s.Cluster) {
+		if s.Capacity-s.load < size || !s.takes(d) || c == except || (d.Pin != "" && d.Pin != s.Cluster) {
 			continue
 		}
 		full := float64(s.load+size) * s.inverse
@@ -439,7 +443,7 @@ func (a *assignment) unplaceable(i int32) (Reason, string) {
 	best := Unknown
 	for n := range a.sites {
 		s := &a.sites[n]
-		if !s.Open || (d.Pin != "" && d.Pin != s.Cluster) {
+		if !s.takes(d) || (d.Pin != "" && d.Pin != s.Cluster) {
 			continue
 		}
 		open++

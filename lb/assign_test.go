@@ -47,7 +47,8 @@ func TestAssign(t *testing.T) {
 		{"grown over its cluster", lb.Demand{Expected: 101, Current: "a"}, []lb.Supply{a, b}, lb.Policy{}, "b", lb.MoveRoom},
 		{"pinned away", lb.Demand{Expected: 1, Current: "b", Pin: "a"}, []lb.Supply{a, b}, lb.Policy{}, "a", lb.MovePin},
 		{"pinned to what cannot hold it", lb.Demand{Expected: 130, Pin: "b"}, []lb.Supply{a, small}, lb.Policy{}, "", lb.NoClusterHold},
-		{"pinned to what is closed", lb.Demand{Expected: 1, Pin: "b"}, []lb.Supply{a, closed}, lb.Policy{}, "", lb.NoOpen},
+		{"pinned to what is closed: an operator's word", lb.Demand{Expected: 1, Pin: "b"}, []lb.Supply{a, closed}, lb.Policy{}, "b", lb.MoveNew},
+		{"pinned to what is gone", lb.Demand{Expected: 1, Pin: "z"}, []lb.Supply{a, closed}, lb.Policy{}, "", lb.NoOpen},
 		{"below zero is zero", lb.Demand{Expected: -5}, []lb.Supply{{Cluster: "a", Open: true}}, lb.Policy{}, "a", lb.MoveNew},
 		{"absurdly large", lb.Demand{Expected: math.MaxInt}, []lb.Supply{b}, lb.Policy{}, "", lb.NoClusterHold},
 	} {
@@ -84,8 +85,7 @@ func TestAssignRefusal(t *testing.T) {
 		{"quality lacks", lb.Demand{MinQuality: 60}, []lb.Supply{open}, lb.ReasonQuality, "needs quality 60; the best measured is 50"},
 		{"all are down", lb.Demand{}, []lb.Supply{down}, lb.ReasonNoNode, "no cluster is open"},
 		{"one is merely degraded", lb.Demand{}, []lb.Supply{down, degraded}, lb.ReasonQuality, "no cluster is open"},
-		{"the pinned one is merely degraded", lb.Demand{Pin: "b"}, []lb.Supply{open, degraded}, lb.ReasonQuality, "the pinned cluster b is not open"},
-		{"another one is degraded", lb.Demand{Pin: "a"}, []lb.Supply{down, degraded}, lb.ReasonNoNode, "the pinned cluster a is not open"},
+		{"the pinned one is not there", lb.Demand{Pin: "z"}, []lb.Supply{down, degraded}, lb.ReasonNoNode, "the pinned cluster z is not open"},
 		{"too large", lb.Demand{Expected: 11}, []lb.Supply{open}, lb.ReasonNoCluster, "expects 11; the largest cluster that would do holds 10"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -241,7 +241,7 @@ func planFaults(demands []lb.Demand, supplies []lb.Supply, policy lb.Policy, pla
 	}
 	suits := func(d lb.Demand, s lb.Supply) bool {
 		able := d.MinQuality <= 0 || s.Quality >= d.MinQuality || (s.Quality == lb.Unknown && (policy.UnknownQualifies || d.Current == s.Cluster))
-		return s.Open && able && (d.Pin == "" || d.Pin == s.Cluster)
+		return (s.Open || d.Pin == s.Cluster) && able && (d.Pin == "" || d.Pin == s.Cluster)
 	}
 	for i, d := range demands {
 		if name := plan.Clusters[i]; name != "" {
@@ -321,7 +321,7 @@ func exhaustive(demands []lb.Demand, supplies []lb.Supply, policy lb.Policy) (le
 		d := demands[i]
 		for c, s := range supplies {
 			able := d.MinQuality <= 0 || s.Quality >= d.MinQuality || (s.Quality == lb.Unknown && policy.UnknownQualifies)
-			if !s.Open || !able || load[c]+d.Expected > s.Capacity {
+			if !(s.Open || d.Pin == s.Cluster) || !able || load[c]+d.Expected > s.Capacity {
 				continue
 			}
 			more := 0

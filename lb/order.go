@@ -2,7 +2,6 @@ package lb
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -21,6 +20,8 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 		switch {
 		case n == nil:
 			x.Cost = unjudged
+		case n.untried && g.MinQuality <= 0 && n.candidate.serves(kind):
+			x.Cost = untried + n.candidate.cost()
 		case !n.Available:
 			if n.State == StateDegraded && !n.set {
 				reason = ReasonQuality
@@ -35,7 +36,7 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 			x.Cost = -n.candidate.rank(group)
 		default:
 			// Equals take turns.
-			x.Cost = n.candidate.cost() * (1 + 1e-6*rand.Float64())
+			x.Cost = n.candidate.cost() * (1 + 1e-6*t.dice())
 		}
 		among[usable], among[i] = among[i], among[usable]
 		usable++
@@ -47,8 +48,13 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 	return usable, ""
 }
 
-// unjudged is the cost of a place that is no node of ours.
-const unjudged = 1e300
+// Costs of places that come last in their tier: nodes that are down but have never been there yet, for
+// they may just have been started, and a refusal costs one round trip; and those that are no nodes of
+// ours.
+const (
+	untried  = 1e12
+	unjudged = 1e300
+)
 
 func byTier(x, y tandem.Choice) int {
 	return cmp.Or(cmp.Compare(x.Tier, y.Tier), cmp.Compare(x.Cost, y.Cost))
@@ -65,7 +71,7 @@ func (t *Table) orderAll(among []tandem.Choice) {
 			x.Cost = unjudged
 			continue
 		}
-		x.Cost = n.candidate.cost()
+		x.Cost = min(n.candidate.cost(), last)
 		switch {
 		case n.Available:
 		case n.State == StateDown:
@@ -77,7 +83,7 @@ func (t *Table) orderAll(among []tandem.Choice) {
 		}
 	}
 	slices.SortFunc(among, func(x, y tandem.Choice) int {
-		return cmp.Or(cmp.Compare(min(x.Cost, unjudged), min(y.Cost, unjudged)), cmp.Compare(x.Tier, y.Tier), strings.Compare(x.Node, y.Node))
+		return cmp.Or(cmp.Compare(x.Cost, y.Cost), cmp.Compare(x.Tier, y.Tier), strings.Compare(x.Node, y.Node))
 	})
 }
 
@@ -85,7 +91,7 @@ func (t *Table) orderAll(among []tandem.Choice) {
 func (t *Table) Health() []tandem.NodeHealth {
 	all := make([]tandem.NodeHealth, 0, len(t.nodes))
 	for _, n := range t.nodes {
-		h := tandem.NodeHealth{Node: n.ID, Down: n.State == StateDown, Degraded: n.State == StateDegraded, Share: n.share()}
+		h := tandem.NodeHealth{Node: n.ID, Down: n.State == StateDown && !n.untried, Degraded: n.State == StateDegraded, Share: n.share()}
 		if h.Down || h.Degraded {
 			h.Why = n.Why
 		}

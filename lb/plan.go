@@ -76,6 +76,13 @@ func (p *Planner) input() input {
 	for id, s := range p.clusters {
 		in.supplies = append(in.supplies, Supply{Cluster: id, Capacity: s.capacity, Quality: s.quality, Open: s.open, Degraded: s.degraded})
 	}
+	if !slices.ContainsFunc(in.supplies, func(s Supply) bool { return s.Open }) {
+		// Nothing is gained by taking every group off every cluster, and it may be our own view that is
+		// wrong: all is as if nothing were known, and tier 2 says why calls are refused.
+		for i := range in.supplies {
+			in.supplies[i].Open, in.supplies[i].Quality = true, Unknown
+		}
+	}
 	slices.SortFunc(in.demands, func(x, y Demand) int { return strings.Compare(x.Group, y.Group) })
 	slices.SortFunc(in.supplies, func(x, y Supply) int { return strings.Compare(x.Cluster, y.Cluster) })
 	return in

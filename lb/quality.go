@@ -59,6 +59,12 @@ const (
 	voiceTau, voiceStale = 2 * time.Minute, 10 * time.Minute
 )
 
+// newness is how long a node that became known may refuse before that is believed.
+const newness = 15 * time.Second
+
+// silence is how long after its last refusal a node that takes a probe without a word has come up.
+const silence = 100 * time.Millisecond
+
 // warmUp is how many samples a part needs before it is known, and burst how many probes in a row,
 // after a first miss, must be missed too for a node to be down.
 const (
@@ -110,6 +116,8 @@ type watch struct {
 	since    time.Time     // of the state
 	opened   time.Time     // last time it became good again
 	spoke    bool          // it has answered a probe at some time
+	alive    bool          // it has answered anything at some time
+	known    time.Time     // first look
 	trial    int           // how often it closed soon after that: back-off doubles
 }
 
@@ -124,9 +132,16 @@ func newWatch(policy Quality) *watch {
 // OPTIONS. Only one that fell silent is missed.
 func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	if !ok && !w.spoke {
+		if w.state == StateDown && now.Sub(w.since) >= silence {
+			w.turn(now, StateUnknown, "") // nothing refuses any more
+		}
 		return false
 	}
-	if w.spoke = true; !ok {
+	if !w.spoke && w.state == StateDown {
+		w.turn(now, StateUnknown, "") // it appears: no recovery that must prove itself
+	}
+	w.spoke, w.alive = true, true
+	if !ok {
 		w.missed++
 		w.answered = 0
 		w.loss.add(now, 1, probeTau, probeStale)
@@ -156,6 +171,10 @@ func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) 
 	w.answer.add(now, took.Seconds(), setUpTau, w.backOff(setUpStale))
 	if !timedOut {
 		w.timeouts = 0
+		if w.state == StateDown && !w.spoke {
+			w.turn(now, StateUnknown, "") // it answers calls
+		}
+		w.alive = true
 		return
 	}
 	if w.timeouts++; w.timeouts >= w.policy.Timeouts {
@@ -207,8 +226,17 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 	return parts
 }
 
+// untried reports whether a node that is down may just not have been started yet: it is new here and
+// has never answered anything.
+func (w *watch) untried(now time.Time) bool {
+	return w.state == StateDown && !w.alive && now.Sub(w.known) < newness
+}
+
 // look brings score and state up to now; it reports whether the state changed.
 func (w *watch) look(now time.Time) bool {
+	if w.known.IsZero() {
+		w.known = now
+	}
 	parts := w.parts(now)
 	before := w.state
 	passed := min(now.Sub(w.seen), time.Second)

@@ -249,6 +249,13 @@ func TestParts(t *testing.T) {
 		{"overloaded", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", 1.2) }), lb.StateDegraded},
 		{"negative load", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", -1) }), lb.StateUnknown},
 		{"never answered a probe", lb.Config{}, times(9, func(b *lb.Balancer) { b.Probed("b1", 0, false) }), lb.StateUnknown},
+		{"refuses, and was never there", lb.Config{}, func(b *lb.Balancer) { b.Broken("b1", "refused"); b.Probed("b1", 0, false) }, lb.StateDown},
+		{"refused before it was there", lb.Config{}, func(b *lb.Balancer) {
+			b.Broken("b1", "refused")
+			time.Sleep(500 * time.Millisecond)
+			b.Probed("b1", 0, false)
+		}, lb.StateUnknown},
+		{"refused before it answered a call", lb.Config{}, func(b *lb.Balancer) { b.Broken("b1", "refused"); b.SetUp("b1", time.Second, false, false) }, lb.StateUnknown},
 		{"transport error", lb.Config{}, func(b *lb.Balancer) { times(3, probe)(b); b.Broken("b1", "refused") }, lb.StateDown},
 		{"time-outs in a row", lb.Config{}, times(5, timeout), lb.StateDown},
 		{"time-outs, interrupted", lb.Config{}, times(9, func(b *lb.Balancer) {

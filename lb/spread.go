@@ -110,7 +110,7 @@ func (a *assignment) leastFullest() float64 {
 	slices.SortFunc(order, func(x, y int32) int { return cmp.Compare(rank(y), rank(x)) })
 	sum, largest := make([]int, len(order)+1), make([]int, len(order)+1)
 	for n := range a.demands {
-		if a.at[n] == none {
+		if a.at[n] == none || !a.sites[a.at[n]].Open { // pinned to what is closed
 			continue
 		}
 		k := len(order)

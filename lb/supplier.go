@@ -53,7 +53,7 @@ func (c *ClusterStatus) standing() standing {
 	}
 	s := standing{quality: c.Score}
 	for i := range c.Nodes {
-		s.open = s.open || c.Nodes[i].Available
+		s.open = s.open || c.Nodes[i].Available || c.Nodes[i].untried
 	}
 	s.degraded = !s.open && c.State == StateDegraded
 	return s

@@ -11,7 +11,7 @@ import (
 	"tandem/sipproxy/wire"
 )
 
-// longest is how long a call may live: as long as the token that its requests need.
+// longest is how long a call may live at the most: as long as the token that its requests need.
 const longest = 24 * time.Hour
 
 // keptCalls is how many ended calls are kept for people to look at.
@@ -26,9 +26,14 @@ type call struct {
 	seen tandem.Call
 	old  alarm
 	of   *worker
-	// What hanging up needs: the INVITE until its final answer, and the highest CSeq towards each side.
-	invite *forwarding
-	cseqs  [2]uint32
+	// What hanging up needs: its INVITEs until they are answered, several when a carrier forked it, and
+	// the highest CSeq towards each side.
+	invites []*forwarding
+	cseqs   [2]uint32
+	leap    uint32 // what may have passed of them unseen, before a restart
+	seat    *seat  // nil without a balancer
+	sealed  string // value of callHeader, once it was asked for
+	vitals  vitals
 }
 
 // callTable holds the live calls of one worker and remembers those that ended last.
@@ -37,6 +42,7 @@ type callTable struct {
 
 	mu    *sync.Mutex // people look from outside
 	live  map[callKey]*call
+	ids   map[string]*call // by Call-ID; the last one that began with it
 	dead  map[callKey]*hungUp
 	past  []tandem.Call // ring; next is where the next ended call goes
 	next  int
@@ -44,17 +50,21 @@ type callTable struct {
 }
 
 func newCallTable(limit int) callTable {
-	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), dead: make(map[callKey]*hungUp)}
+	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), ids: make(map[string]*call), dead: make(map[callKey]*hungUp)}
 }
 
-// begin notes a call whose INVITE was accepted for processing; nil when it is known already, or
-// when the table is full: then it goes unseen, but it goes.
-func (t *callTable) begin(w *worker, a *ask, p *plan) *call {
+// begin notes a call whose INVITE was accepted for processing; nil when it is known already and a
+// feature server has sent it back, or when the table is full: then it goes unseen, but it goes. What a
+// carrier forked is one call.
+func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 	m := a.m
-	c := &call{key: callKey{m.CallID, m.From.Tag}, of: w}
+	c := &call{key: callKey{m.CallID, m.From.Tag}, of: w, seat: seat}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.live[c.key] != nil {
+	if known := t.live[c.key]; known != nil {
+		if a.peer != nil && a.peer.Role == tandem.PeerCarrier && !known.seen.WasAnswered() {
+			return known
+		}
 		return nil
 	}
 	if len(t.live) >= t.limit {
@@ -63,19 +73,42 @@ func (t *callTable) begin(w *worker, a *ask, p *plan) *call {
 	}
 	c.seen = tandem.Call{
 		ID: tandem.NewCallID(w.now), CallID: m.CallID, Account: p.account, Type: p.typ, Route: p.route,
-		From: party(m.From.URI), To: party(m.To.URI),
+		From: party(m.From.URI), To: party(m.To.URI), Session: sessionID(m),
 		// What a restart needs to know the call again by its next request.
 		Dialogs: []tandem.Dialog{{CallID: m.CallID, Local: m.To.URI, Remote: m.From.URI, RemoteTag: m.From.Tag}},
 	}
 	if a.device != nil {
 		c.seen.Device, c.seen.User = a.device.ID, a.device.User
 	}
+	if seat != nil {
+		c.seen.ID, c.seen.Groups, c.seen.Separate = seat.id, seat.add(), seat.separate
+		if seat.hold.id != seat.id {
+			c.seen.Joined = seat.hold.id
+		}
+	}
 	c.seen.Enter(tandem.CallTrying, w.now)
-	t.live[c.key] = c
+	if a.peer != nil && a.peer.Role == tandem.PeerCore {
+		if n := w.dir.NodeAt(a.from.remote); n != nil {
+			w.at(&c.seen, n.ID) // it is this end of the dialog
+		}
+	}
+	t.keep(c)
 	t.total++
-	w.alarms.set(&c.old, c, limitAlarm, w.now.Add(longest))
+	c.vitals.age, c.vitals.heard = w.now.Add(longest), w.now
+	c.watch(w)
 	w.recorder.note(c.seen)
+	w.ladders.begin(w, a, c.seen.ID, p.account)
 	return c
+}
+
+// keep and drop are called with mu held, or before anybody looks.
+func (t *callTable) keep(c *call) { t.live[c.key], t.ids[c.key.callID] = c, c }
+
+func (t *callTable) drop(c *call) {
+	delete(t.live, c.key)
+	if t.ids[c.key.callID] == c {
+		delete(t.ids, c.key.callID)
+	}
 }
 
 // party writes a URI as user@host.
@@ -110,33 +143,95 @@ func (c *call) change(fn func(*tandem.Call)) {
 // since is how long ago the call began, in milliseconds.
 func (c *call) since(w *worker) uint32 { return uint32(w.now.Sub(c.seen.Started).Milliseconds()) }
 
-func (c *call) ringing(w *worker, node string) {
+// attempt notes that one more target is tried.
+func (c *call) attempt() {
+	c.change(func(s *tandem.Call) { s.Quality.Attempts++ })
+}
+
+// moves gives the call's slot to the node that is tried next; false when that takes no calls now.
+func (c *call) moves(w *worker, node string) bool {
+	if c == nil || c.seat == nil || c.seat.slot == 0 || node == "" {
+		return true
+	}
+	return w.deps.Balancer.Move(c.seat.slot, node) || c.seen.Type == string(tandem.TypeEmergency)
+}
+
+// token is the value of callHeader, "" for what is no call or cannot be joined.
+func (c *call) token(w *worker) string {
+	if c == nil || c.seat == nil {
+		return ""
+	}
+	if c.sealed == "" {
+		c.sealed = w.sealCall(c.seat.hold.id)
+	}
+	return c.sealed
+}
+
+// at notes the node that a call is on; a phone is none.
+func (w *worker) at(s *tandem.Call, node string) {
+	if node == "" {
+		return
+	}
+	s.Node = node
+	if n := w.dir.Node(node); n != nil {
+		s.Cluster = n.Cluster
+	}
+}
+
+// tried notes when the first answer of any kind came.
+func (c *call) tried(w *worker) {
 	c.change(func(s *tandem.Call) {
+		if s.Quality.Trying == 0 {
+			s.Quality.Trying = max(c.since(w), 1)
+		}
+	})
+}
+
+// ringing notes a provisional response.
+func (c *call) ringing(w *worker, node string, status int) {
+	c.change(func(s *tandem.Call) {
+		if status == 181 && s.State != tandem.CallForwarded && !s.WasAnswered() {
+			s.Enter(tandem.CallForwarded, w.now)
+		}
 		if s.State == tandem.CallTrying {
 			s.Enter(tandem.CallRinging, w.now)
-			s.Node, s.Quality.Ringing = node, c.since(w)
+			w.at(s, node)
+			s.Quality.Ringing = c.since(w)
 		}
 	})
 }
 
-// answered notes a 2xx. dialogs are what requests to both sides are made of, nil when that is not known.
-func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog) {
+// answered notes a 2xx, m. dialogs are what requests to both sides are made of, nil when that is not known.
+func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire.Message) {
+	if c == nil || c.seen.WasAnswered() {
+		return
+	}
+	c.vitals.age, c.vitals.heard = w.now.Add(w.cfg.MaxAge), w.now
+	c.vitals.focus[calleeSide] = isFocus(m) || c.seen.Type == "conference"
+	c.seat.answered()
+	c.invites = nil
 	c.change(func(s *tandem.Call) {
-		if !s.WasAnswered() {
-			s.Enter(tandem.CallAnswered, w.now)
-			s.Node, s.Quality.Answer, s.Status = node, c.since(w), 200
-			c.invite = nil
-			if dialogs != nil {
-				s.Dialogs = dialogs
-			}
-			s.Expires = w.now.Add(longest).UTC()
-			w.alarms.set(&c.old, c, limitAlarm, w.now.Add(longest))
+		s.Enter(tandem.CallAnswered, w.now)
+		w.at(s, node)
+		s.Quality.Answer, s.Status = c.since(w), 200
+		if dialogs != nil {
+			s.Dialogs = dialogs
 		}
+		s.Expires = c.vitals.age.UTC()
 	})
+	c.timed(w, m)
+	c.enter(w, c.upState())
 }
 
-// failed ends a call that was never answered.
-func (c *call) failed(w *worker, status int) {
+// failed ends a call that was never answered, once the last of its INVITEs has failed.
+func (c *call) failed(w *worker, f *forwarding, status int) {
+	if c == nil || c.seen.WasAnswered() {
+		return
+	}
+	c.invites = slices.DeleteFunc(c.invites, func(x *forwarding) bool { return x == f })
+	if len(c.invites) > 0 {
+		return
+	}
 	cause, by := strconv.Itoa(status), tandem.EndedByCallee
 	switch status {
 	case 487:
@@ -153,6 +248,7 @@ func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 		return
 	}
 	w.alarms.stop(&c.old)
+	c.seat.leave()
 	c.change(func(s *tandem.Call) {
 		s.Enter(tandem.CallEnded, w.now)
 		s.Cause, s.EndedBy = cause, by
@@ -160,7 +256,8 @@ func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 			s.Status = uint16(status)
 		}
 		w.calls.remember(*s)
-		delete(w.calls.live, c.key)
+		w.calls.drop(c)
+		w.ladders.ended(c.key)
 	})
 }
 
@@ -174,12 +271,26 @@ func (t *callTable) remember(c tandem.Call) {
 	t.next = (t.next + 1) % keptCalls
 }
 
-// bye ends the call that a BYE belongs to, whichever side sent it.
-func (t *callTable) bye(w *worker, m *wire.Message) {
-	if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
-		c.end(w, "bye", tandem.EndedByCaller, 0)
-	} else if c := t.live[callKey{m.CallID, m.To.Tag}]; c != nil {
-		c.end(w, "bye", tandem.EndedByCallee, 0)
+// byeSent returns what takes the answer to a BYE, whichever side sent it; nil when it ends no call. A
+// call is over when its BYE was answered, or when nobody is there to answer it: what is refused, or
+// is of another fork's dialog, ends nothing.
+func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
+	c, to := t.of(m)
+	if c == nil {
+		return nil
+	}
+	by, callee := tandem.EndedByCaller, m.To.Tag
+	if to == callerSide {
+		by, callee = tandem.EndedByCallee, m.From.Tag
+	}
+	if d := c.seen.Dialogs; len(d) == 2 && d[calleeSide].RemoteTag != callee {
+		return nil
+	}
+	return func(status int) {
+		switch {
+		case status/100 == 2, status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+			c.end(w, "bye", by, 0)
+		}
 	}
 }
 
@@ -187,13 +298,10 @@ func (t *callTable) bye(w *worker, m *wire.Message) {
 func (t *callTable) late(w *worker, m *wire.Message) {
 	if m.CSeqMethod == "INVITE" && m.Status/100 == 2 {
 		if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
-			c.answered(w, c.seen.Node, nil)
+			c.answered(w, c.seen.Node, nil, m)
 		}
 	}
 }
-
-// wake ends a call that nobody ended.
-func (c *call) wake(alarmKind) { c.end(c.of, "timeout", tandem.EndedByReaper, 0) }
 
 // Calls returns the calls that by may see: those that live, and the last that ended, newest first.
 func (s *Server) Calls(by tandem.Principal) []tandem.Call {

@@ -31,12 +31,15 @@ type clientTx struct {
 	reason string // value of Reason for the CANCEL
 	// cancelled: a CANCEL went out, or will with the first provisional response.
 	cancelled bool
+	sent      time.Time
+	first     time.Duration // until the first answer of any kind, 0 before
+	told      bool          // the observer knows how it fared
 }
 
 // start sends m to its target and waits for a response at most as long as patience. An error means
 // that nothing was sent and no transaction is left.
 func (w *worker) start(id uint64, m *wire.Message, to hop, patience time.Duration, l *leg) (*clientTx, error) {
-	tx := &clientTx{w: w, key: clientKey{id, m.Method == "CANCEL"}, req: m, to: to, leg: l, interval: t1}
+	tx := &clientTx{w: w, key: clientKey{id, m.Method == "CANCEL"}, req: m, to: to, leg: l, interval: t1, sent: w.now}
 	w.clients[tx.key] = tx
 	w.count.clientTx.Add(1)
 	if err := w.write(m, to, id); err != nil {
@@ -55,6 +58,7 @@ func (tx *clientTx) invite() bool { return tx.req.Method == "INVITE" }
 
 // response takes a response to the request. What the state machine absorbs goes no further.
 func (tx *clientTx) response(m *wire.Message) {
+	tx.fared(m.Status)
 	switch {
 	case tx.state == completed:
 		tx.w.count.retransmissions.Add(1)
@@ -78,6 +82,29 @@ func (tx *clientTx) response(m *wire.Message) {
 		tx.leg.response(tx, m)
 	case tx.done != nil && m.Status >= 200:
 		tx.done(m)
+	}
+}
+
+// fared tells the observer how an INVITE fares at its node, once: when more than a 100 comes.
+func (tx *clientTx) fared(status int) {
+	if tx.leg == nil || !tx.invite() {
+		return
+	}
+	if tx.first == 0 {
+		tx.first = max(tx.w.now.Sub(tx.sent), time.Nanosecond)
+		tx.leg.f.call.tried(tx.w)
+	}
+	if status > 100 && !tx.told && tx.node != "" && tx.w.deps.Observer != nil {
+		tx.told = true
+		tx.w.deps.Observer.SetUp(tx.node, tx.first, status/100 == 5, false)
+	}
+}
+
+// broken tells the observer that nothing gets through to a node.
+func (w *worker) broken(node string) {
+	if node != "" && w.deps.Observer != nil {
+		w.deps.Observer.Broken(node, "cannot be reached")
+		w.probes.refused(node)
 	}
 }
 
@@ -185,6 +212,10 @@ func (tx *clientTx) wake(which alarmKind) {
 		return
 	}
 	tx.w.count.timeouts.Add(1)
+	if tx.leg != nil && tx.state == calling && tx.invite() && tx.node != "" && tx.w.deps.Observer != nil {
+		tx.told = true
+		tx.w.deps.Observer.SetUp(tx.node, tx.w.now.Sub(tx.sent), false, true)
+	}
 	if tx.leg == nil {
 		tx.end()
 		tx.lost()
@@ -202,6 +233,7 @@ func (tx *clientTx) repeat() {
 		tx.unreachable()
 		return
 	}
+	tx.w.repeated(tx.out, tx.req, tx.to)
 	if tx.interval *= 2; !tx.invite() {
 		tx.interval = min(tx.interval, t2)
 	}
@@ -214,6 +246,7 @@ func (tx *clientTx) unreachable() {
 		return
 	}
 	tx.end()
+	tx.w.broken(tx.node)
 	if tx.leg != nil {
 		tx.leg.unreachable(tx)
 	}

@@ -29,7 +29,13 @@ type Config struct {
 	FailoverAfter time.Duration `yaml:"failoverAfter"`
 	// RingTime is Timer C: how long a call may ring without news. Default 185 s; RFC 3261 section 16.6
 	// wants more than 180 s.
-	RingTime  time.Duration `yaml:"ringTime"`
+	RingTime time.Duration `yaml:"ringTime"`
+	// SilentAfter is after how long without a message both sides of a call are asked whether it is
+	// still up. Default 10 min.
+	SilentAfter time.Duration `yaml:"silentAfter"`
+	// MaxAge is how long a call may last; default and most 24 h, as long as the routes of its dialog.
+	MaxAge    time.Duration `yaml:"maxAge"`
+	Probes    Probes        `yaml:"probes"`
 	Streams   Streams       `yaml:"streams"`
 	Registrar Registrar     `yaml:"registrar"`
 	// NonceLifetime is how long a digest nonce serves. Default 300 s.
@@ -47,6 +53,17 @@ type Listener struct {
 	// Host stands in Via and Record-Route, an address or a name. Default: the address listened on,
 	// which must then not be unspecified.
 	Host string `yaml:"host"`
+}
+
+// Probes says how feature servers are asked how they are, by OPTIONS.
+type Probes struct {
+	// Interval is how often; default 500 ms. A node that does not answer is asked four times in the
+	// second half of a second before it counts as down.
+	Interval time.Duration `yaml:"interval"`
+	// Timeout is how long an answer may take; default 500 ms.
+	Timeout time.Duration `yaml:"timeout"`
+	// Off: nodes are not asked; only calls tell how they fare.
+	Off bool `yaml:"off"`
 }
 
 // Streams bounds stream connections.
@@ -96,6 +113,17 @@ func (c *Config) Validate() error {
 	if c.RingTime != 0 && c.RingTime <= 180*time.Second {
 		errs = append(errs, errors.New("sip.ringTime: must be more than 180s (RFC 3261 section 16.6)"))
 	}
+	if c.MaxAge < 0 || c.MaxAge > longest {
+		errs = append(errs, errors.New("sip.maxAge: is at most 24h"))
+	}
+	if c.SilentAfter < 0 {
+		errs = append(errs, errors.New("sip.silentAfter: is below zero"))
+	}
+	for name, d := range map[string]time.Duration{"probes.interval": c.Probes.Interval, "probes.timeout": c.Probes.Timeout} {
+		if d != 0 && d < 20*time.Millisecond {
+			errs = append(errs, fmt.Errorf("sip.%s: is below 20ms", name))
+		}
+	}
 	for name, n := range map[string]int{"workers": c.Workers, "queue": c.Queue, "transactions": c.Transactions,
 		"calls": c.Calls, "nonces": c.Nonces, "streams.connections": c.Streams.Connections, "streams.perSource": c.Streams.PerSource} {
 		if n < 0 {
@@ -113,6 +141,10 @@ func (c Config) withDefaults() Config {
 	or(&c.Calls, 100_000)
 	or(&c.FailoverAfter, 4*time.Second)
 	or(&c.RingTime, 185*time.Second)
+	or(&c.SilentAfter, 10*time.Minute)
+	or(&c.MaxAge, longest)
+	or(&c.Probes.Interval, 500*time.Millisecond)
+	or(&c.Probes.Timeout, 500*time.Millisecond)
 	or(&c.Streams.Connections, 10_000)
 	or(&c.Streams.PerSource, 1_000)
 	or(&c.Streams.IdleTimeout, 10*time.Minute)

@@ -36,14 +36,20 @@ func (w *worker) inDialog(a *ask) (*plan, *refusal) {
 		return nil, refuse(481, "Call/Transaction Does Not Exist: its server is gone")
 	}
 	w.calls.passing(a.m)
-	if a.m.Method == "BYE" {
-		w.calls.bye(w, a.m)
-	}
 	failure := 408
 	if t.hop.flow {
 		failure = 430
 	}
-	return &plan{legs: []legPlan{{uri: a.m.URI, targets: []target{t}, failure: failure}}, typ: "dialog", strip: w.stripFor(a)}, nil
+	out := &plan{legs: []legPlan{{uri: a.m.URI, targets: []target{t}, failure: failure}}, typ: "dialog", strip: w.stripFor(a)}
+	if a.m.Method == "BYE" {
+		if over := w.calls.byeSent(w, a.m); over != nil {
+			out.finish = func(m *wire.Message, reply func(*wire.Message)) {
+				over(m.Status)
+				reply(m)
+			}
+		}
+	}
+	return out, nil
 }
 
 // isToken reports whether a Route's user part has the form of a token.

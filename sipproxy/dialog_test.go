@@ -179,6 +179,7 @@ func TestStrictRouterBehind(t *testing.T) {
 
 func TestCallsAreSeenByTheirAccountOnly(t *testing.T) {
 	r := newRig(t)
+	r.s.cfg.SilentAfter = 100 * time.Hour
 	r.setUp()
 	if got := r.s.Calls(tandem.Principal{Account: "1001"}); len(got) != 1 {
 		t.Errorf("its own account sees %d calls", len(got))

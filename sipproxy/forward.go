@@ -16,7 +16,11 @@ type plan struct {
 	legs    []legPlan // parallel branches
 	account string    // id of the account that the call belongs to
 	typ     string    // request type, or core
-	route   string    // forwarding name of the first target, "" for bindings
+	// groups are those that a call touches: the called account's, or the caller's; and the other
+	// side's when that is ours too. counted: it needs no node, only slots.
+	groups  [2]string
+	counted bool
+	route   string // forwarding name of the first target, "" for bindings
 	// record: the request may begin a dialog, so that its way is recorded. caller is how the
 	// callee's requests reach the side that it came from.
 	record bool
@@ -36,6 +40,7 @@ type plan struct {
 type legPlan struct {
 	uri     string
 	routes  []string // Route values to put in front (Path of a binding)
+	name    string   // whose binding it is, "" when it is none
 	targets []target
 	failure int // status when no target can be reached, 0: 503
 }
@@ -44,6 +49,7 @@ type legPlan struct {
 type target struct {
 	hop  hop
 	node string // id, "" when it is no node of ours
+	tier int    // lower ones are tried first
 }
 
 // side is how one end of a dialog is reached by the other end's requests.
@@ -95,15 +101,16 @@ func (w *worker) forward(a *ask, p *plan) {
 		return
 	}
 	f := &forwarding{w: w, tx: tx, req: w.base(a.m, p), plan: p, loop: a.loop, back: a.back}
-	tx.forward = f
 	if a.m.Method == "INVITE" {
-		tx.respond(a.m.Response(100, "Trying", ""))
-		if a.m.To.Tag == "" {
-			if f.call = w.calls.begin(w, a, p); f.call != nil {
-				f.call.invite = f
-			}
+		if r := f.begin(a); r != nil {
+			w.refused(a, p, r)
+			w.count.answered.Add(1)
+			tx.respond(w.refusalMessage(a.m, r))
+			return
 		}
+		tx.respond(a.m.Response(100, "Trying", ""))
 	}
+	tx.forward = f
 	f.legs = make([]*leg, len(p.legs))
 	for i := range p.legs {
 		f.legs[i] = &leg{f: f, plan: p.legs[i]}
@@ -114,12 +121,35 @@ func (w *worker) forward(a *ask, p *plan) {
 	f.settle()
 }
 
+// begin has a new call admitted and noted. A call that cannot be noted has no end that could give its
+// slots back: it is refused too, unless lives depend on it.
+func (f *forwarding) begin(a *ask) *refusal {
+	w := f.w
+	if a.m.To.Tag != "" {
+		return nil
+	}
+	seat, r := w.admit(a, f.plan)
+	if r != nil {
+		return r
+	}
+	if f.call = w.calls.begin(w, a, f.plan, seat); f.call != nil {
+		f.call.invites = append(f.call.invites, f)
+		return nil
+	}
+	if seat == nil {
+		return nil
+	}
+	seat.leave()
+	if f.plan.typ == string(tandem.TypeEmergency) {
+		return nil
+	}
+	return unmet(tandem.Refusal{Code: 503, Reason: "capacity", RetryAfter: 5 * time.Second})
+}
+
 // base makes what all branches have in common (RFC 3261 section 16.6 steps 1 to 3).
 func (w *worker) base(m *wire.Message, p *plan) *wire.Message {
 	c := m.Clone(8)
-	if p.strip != nil {
-		c.Remove(p.strip)
-	}
+	c.Remove(func(h wire.Header) bool { return isCallHeader(h) || p.strip != nil && p.strip(h) })
 	if m.MaxForwards < 0 {
 		c.Set(wire.NameMaxForwards, "70")
 	} else {
@@ -139,6 +169,9 @@ func (l *leg) try() {
 	for l.next < len(l.plan.targets) {
 		t := l.plan.targets[l.next]
 		l.next++
+		if l.next > 1 && !f.call.moves(w, t.node) {
+			continue // it has failed meanwhile
+		}
 		id := w.rand.Uint64()
 		m, err := f.copyFor(l, t, id)
 		switch {
@@ -154,12 +187,15 @@ func (l *leg) try() {
 		if len(l.plan.targets) > 1 {
 			patience = w.cfg.FailoverAfter
 		}
+		f.call.met(t.hop, l.plan.name)
 		tx, err := w.start(id, m, t.hop, patience, l)
 		if err != nil {
+			w.broken(t.node)
 			w.count.failovers.Add(1)
 			continue
 		}
 		l.tx, tx.node = tx, t.node
+		f.call.attempt()
 		if tx.invite() {
 			w.alarms.set(&l.ringing, l, ringAlarm, w.now.Add(w.cfg.RingTime))
 		}
@@ -184,8 +220,13 @@ func (f *forwarding) copyFor(l *leg, t target, id uint64) (*wire.Message, error)
 	}
 	strictNext(m)
 	if f.plan.record {
-		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side(t)); err != nil {
+		if err := f.w.recordRoute(m, f.plan.account, f.plan.caller, side{t.hop, t.node}); err != nil {
 			return nil, err
+		}
+	}
+	if t.node != "" {
+		if value := f.call.token(f.w); value != "" {
+			m.Headers = append(m.Headers, wire.Header{Raw: callHeader, Value: value})
 		}
 	}
 	m.Prepend(wire.Field(wire.NameVia, f.w.viaValue(t.hop, f.w.branches.text(f.w.now, branch{id, f.loop, f.back}, m.CallID, m.CSeq))))
@@ -243,7 +284,7 @@ func (l *leg) response(tx *clientTx, m *wire.Message) {
 			f.w.alarms.set(&l.ringing, l, ringAlarm, f.w.now.Add(f.w.cfg.RingTime))
 		}
 		if !f.done {
-			f.call.ringing(f.w, tx.node)
+			f.call.ringing(f.w, tx.node, m.Status)
 			f.tx.respond(m)
 		}
 	case m.Status < 300:
@@ -361,9 +402,9 @@ func (f *forwarding) success(l *leg, tx *clientTx, m *wire.Message) {
 	switch {
 	case f.done:
 	case f.call != nil:
-		f.call.answered(f.w, tx.node, f.dialogs(tx.to, m))
+		f.call.answered(f.w, tx.node, f.dialogs(tx.to, m), m)
 	case f.req.To.Tag != "":
-		f.w.calls.confirmed(m)
+		f.w.calls.confirmed(f.w, f.req, m)
 	}
 	f.finish(m)
 	f.cancelOthers(l)
@@ -390,7 +431,7 @@ func (f *forwarding) settle() {
 		}
 	}
 	m := f.best()
-	f.call.failed(f.w, m.Status)
+	f.call.failed(f.w, f, m.Status)
 	f.finish(m)
 }
 
@@ -414,63 +455,6 @@ func (f *forwarding) cancel() {
 	}
 	f.cancelled = true
 	f.cancelOthers(nil)
-}
-
-// best chooses among final responses (RFC 3261 section 16.7 step 6): a 6xx, else the lowest class, within
-// 4xx one that says what to do. Challenges of all branches are put together.
-func (f *forwarding) best() *wire.Message {
-	var best *wire.Message
-	for _, l := range f.legs {
-		if best == nil || rank(l.final) < rank(best) {
-			best = l.final
-		}
-	}
-	switch {
-	case best == nil:
-		return f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req))
-	case f.cancelled && (best.Status == 408 || best.Status == 503):
-		return f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req))
-	case best.Status == 503 && best.Reason == unreached:
-		best.Headers = append(best.Headers, wire.Field(wire.NameRetryAfter, "5"))
-	case best.Status == 503:
-		// The next request of this caller may well find a server: not 503 (section 16.7 step 6).
-		return f.tx.req.Response(500, "Server Internal Error: no target served", f.w.branches.tag(f.tx.req))
-	case best.Status == 401 || best.Status == 407:
-		return f.challenges(best)
-	}
-	return best
-}
-
-// rank orders final responses, the best lowest.
-func rank(m *wire.Message) int {
-	switch {
-	case m.Status >= 600:
-		return 0
-	case m.Status == 401, m.Status == 407, m.Status == 415, m.Status == 420, m.Status == 484:
-		return 400
-	case m.Status == 408:
-		return 499 // says least about the callee
-	case m.Status == 503:
-		return 599
-	case m.Status >= 400 && m.Status < 500:
-		return 401
-	}
-	return m.Status
-}
-
-// challenges adds to best the challenges of the other branches (section 16.7 step 7).
-func (f *forwarding) challenges(best *wire.Message) *wire.Message {
-	for _, l := range f.legs {
-		if l.final == best || l.final.Status != 401 && l.final.Status != 407 {
-			continue
-		}
-		for _, h := range l.final.Headers {
-			if h.Name == wire.NameWWWAuthenticate || h.Name == wire.NameProxyAuthenticate {
-				best.Headers = append(best.Headers, h)
-			}
-		}
-	}
-	return best
 }
 
 // viaValue writes our Via for a message to h.

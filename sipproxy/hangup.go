@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tandem/internal/tandem"
 	"tandem/sipproxy/wire"
 )
@@ -31,16 +33,96 @@ const (
 
 func sideName(i int) string { return [...]string{"caller", "callee"}[i] }
 
-// Hangup ends a call that by may see: an answered one by BYE to both sides, one that is being set up
-// by CANCEL to the callee and 480 to the caller. It returns when both were told, or after at most five
-// seconds with what failed; the call has ended then all the same.
+// Hangup ends a call that by may see, with all its legs behind feature servers: answered ones by BYE to
+// both sides, those that are being set up by CANCEL to the callee and 480 to the caller. It returns
+// when all were told, or after at most five seconds with what failed; the call has ended then all the same.
 func (s *Server) Hangup(ctx context.Context, by tandem.Principal, id, reason string) error {
-	w, key, err := s.findCall(by, id)
-	if err != nil {
+	if _, _, err := s.findCall(by, id); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, hangupPatience)
 	defer cancel()
+	legs := s.legsOf(id)
+	ended := make(chan error, len(legs))
+	for _, leg := range legs {
+		go func() {
+			err := s.hangupLeg(ctx, leg, reason)
+			if leg != id && errors.Is(err, errOver) {
+				err = nil // its feature server was faster
+			}
+			ended <- err
+		}()
+	}
+	var errs error
+	for range legs {
+		errs = errors.Join(errs, <-ended)
+	}
+	return errs
+}
+
+// Choice chooses among live calls, to end them.
+type Choice struct {
+	Account string // "": any
+	Device  string // that calls; "": any
+	Pending bool   // only those that have not been answered
+}
+
+// HangupAll ends all calls that by may see and that c chooses, and returns how many it told to end.
+// What failed is joined in the error.
+func (s *Server) HangupAll(ctx context.Context, by tandem.Principal, c Choice, reason string) (int, error) {
+	var ids []string
+	for _, x := range s.Calls(by) {
+		if x.State == tandem.CallEnded {
+			break // those that live come first
+		}
+		if (c.Account == "" || x.Account == c.Account) && (c.Device == "" || x.Device == c.Device) && !(c.Pending && x.WasAnswered()) {
+			ids = append(ids, x.ID)
+		}
+	}
+	var group errgroup.Group
+	group.SetLimit(hangupsAtOnce)
+	failed := make([]error, len(ids))
+	for i, id := range ids {
+		group.Go(func() error {
+			if err := s.Hangup(ctx, by, id, reason); !errors.Is(err, errOver) { // another leg of a call before it
+				failed[i] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // what failed is in failed
+	return len(ids), errors.Join(failed...)
+}
+
+// hangupsAtOnce bounds the calls that HangupAll ends side by side.
+const hangupsAtOnce = 256
+
+// legsOf returns the ids of the live legs of a call, itself first.
+func (s *Server) legsOf(id string) []string {
+	legs, whole := []string{id}, id
+	all := make(map[string]string) // joined id, by id
+	for _, w := range s.workers {
+		w.calls.mu.Lock()
+		for _, c := range w.calls.live {
+			all[c.seen.ID] = cmp.Or(c.seen.Joined, c.seen.ID)
+		}
+		w.calls.mu.Unlock()
+	}
+	whole = cmp.Or(all[id], id)
+	for leg, of := range all {
+		if of == whole && leg != id {
+			legs = append(legs, leg)
+		}
+	}
+	return legs
+}
+
+// hangupLeg ends one leg.
+func (s *Server) hangupLeg(ctx context.Context, id, reason string) error {
+	w, key, err := s.findCall(tandem.Principal{Admin: true}, id)
+	if err != nil {
+		return err
+	}
 	told := make(chan error, 1)
 	select {
 	case w.inbox <- event{kind: workDone, then: func() { w.hangup(key, id, reason, func(err error) { told <- err }) }}:
@@ -101,25 +183,37 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 		done(errOver)
 		return
 	}
-	answered, dialogs, f := c.seen.WasAnswered(), c.seen.Dialogs, c.invite
-	if !answered && f == nil {
+	answered, invites := c.seen.WasAnswered(), c.invites
+	if !answered && len(invites) == 0 {
 		done(errors.New("it was being set up when the process was started again; it ends by itself"))
 		return
 	}
-	h := &hungUp{w: w, key: key, reason: reasonValue(reason), done: done}
-	w.calls.dead[key] = h
-	w.alarms.set(&h.alarm, h, limitAlarm, w.now.Add(giveUp))
-	c.change(func(s *tandem.Call) { s.Reason = reason })
-	status := 0
-	if !answered {
-		status = 480
-	}
-	c.end(w, "hangup", tandem.EndedByAppliance, status)
-	if !answered {
-		f.hangup(h)
-		done(nil)
+	if answered {
+		w.terminate(c, "hangup", reason, tandem.EndedByAppliance, done)
 		return
 	}
+	h := w.bury(c, reason, done)
+	c.end(w, "hangup", tandem.EndedByAppliance, 480)
+	for _, f := range invites {
+		f.hangup(h)
+	}
+	done(nil)
+}
+
+// bury remembers a call that is ended from here for as long as its sides may still send requests.
+func (w *worker) bury(c *call, reason string, done func(error)) *hungUp {
+	h := &hungUp{w: w, key: c.key, reason: reasonValue(reason), done: done}
+	w.calls.dead[c.key] = h
+	w.alarms.set(&h.alarm, h, limitAlarm, w.now.Add(giveUp))
+	c.change(func(s *tandem.Call) { s.Reason = reason })
+	return h
+}
+
+// terminate ends an answered call by BYE to both sides; done is called once, when both were told.
+func (w *worker) terminate(c *call, cause, reason string, by tandem.CallEnder, done func(error)) {
+	dialogs := c.seen.Dialogs
+	h := w.bury(c, reason, done)
+	c.end(w, cause, by, 0)
 	if len(dialogs) != 2 {
 		done(errors.New("its dialogs are not known: neither side was told"))
 		return
@@ -127,7 +221,7 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 	h.peerTag, h.wait = dialogs[calleeSide].RemoteTag, len(dialogs)
 	for i := range dialogs {
 		d := dialogs[i]
-		d.CSeq = max(d.CSeq, c.cseqs[i]) + 1
+		d.CSeq = max(d.CSeq, c.cseqs[i]) + c.leap + 1
 		h.cseqs[i] = d.CSeq
 		w.sendBye(&d, h.reason, func(m *wire.Message) { h.answered(i, m) })
 	}
@@ -183,8 +277,13 @@ func (f *forwarding) tooLate(tx *clientTx, m *wire.Message) {
 
 // sendBye sends a BYE in dialog d; done is called once, with its final answer or nil.
 func (w *worker) sendBye(d *tandem.Dialog, reason string, done func(*wire.Message)) {
+	w.sendWithin(d, "BYE", reason, done)
+}
+
+// sendWithin sends a request in dialog d; done is called once, with its final answer or nil.
+func (w *worker) sendWithin(d *tandem.Dialog, method, reason string, done func(*wire.Message)) {
 	to, id := w.hopIn(d), w.rand.Uint64()
-	m := w.within(d, "BYE", reason)
+	m := w.within(d, method, reason)
 	if d.Target == "" || !to.remote.IsValid() {
 		done(nil)
 		return
@@ -221,7 +320,10 @@ func (w *worker) within(d *tandem.Dialog, method, reason string) *wire.Message {
 	m.Headers = append(m.Headers,
 		wire.Field(wire.NameFrom, "<"+d.Local+">;tag="+d.LocalTag), wire.Field(wire.NameTo, "<"+d.Remote+">;tag="+d.RemoteTag),
 		wire.Field(wire.NameCallID, d.CallID), wire.Field(wire.NameCSeq, cseqValue(d.CSeq, method)),
-		wire.Field(wire.NameMaxForwards, "70"), wire.Header{Raw: "Reason", Value: reason})
+		wire.Field(wire.NameMaxForwards, "70"))
+	if reason != "" {
+		m.Headers = append(m.Headers, wire.Header{Raw: "Reason", Value: reason})
+	}
 	strictNext(m)
 	return m
 }
@@ -292,19 +394,23 @@ func (t *callTable) passing(m *wire.Message) {
 		return
 	}
 	c.cseqs[to] = max(c.cseqs[to], m.CSeq)
+	c.vitals.heard = c.of.now
 	if m.Method == "INVITE" || m.Method == "UPDATE" {
 		c.moved(1-to, contact(m))
 	}
 }
 
-// confirmed notes where the side is that answered a re-INVITE or UPDATE.
-func (t *callTable) confirmed(m *wire.Message) {
-	if m.CSeqMethod != "INVITE" && m.CSeqMethod != "UPDATE" {
+// confirmed notes what the 2xx to a request of a dialog tells: where its sender is from now on, and how
+// the call stands.
+func (t *callTable) confirmed(w *worker, req, m *wire.Message) {
+	c, side := t.of(m)
+	if c == nil {
 		return
 	}
-	if c, side := t.of(m); c != nil {
+	if m.CSeqMethod == "INVITE" || m.CSeqMethod == "UPDATE" {
 		c.moved(side, contact(m))
 	}
+	c.changed(w, req, m)
 }
 
 // moved gives a side a new remote target, and has that recorded.

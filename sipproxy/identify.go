@@ -119,6 +119,11 @@ func (w *worker) fromAccount(a *ask) (*plan, *refusal) {
 		p, r := w.byType(a, a.account, tandem.TypeEmergency, uri)
 		return p, r
 	}
+	if isVoiceReport(a.m) {
+		if r := w.voiceReport(a); r != nil {
+			return nil, r
+		}
+	}
 	serving := a.account
 	switch a.uri.Scheme {
 	case "sip", "sips":

@@ -8,14 +8,14 @@ import (
 
 // counters is what the proxy counts. All may be read at any time.
 type counters struct {
-	requests, responses, malformed, forged, strays, retransmissions atomic.Uint64
-	sent, sendErrors, answered, amplifying, timeouts, failovers     atomic.Uint64
-	queueFull, tableFull, callsUnseen, callsUnrecorded, panics      atomic.Uint64
-	authenticated, challenges, wrongCredentials, unknownDomain      atomic.Uint64
-	registrations, persistErrors, emergency, noTarget, badTokens    atomic.Uint64
-	connections, refusedConnections, acceptErrors, brokenStreams    atomic.Uint64
-	falseIdentities, hostInUsername                                 atomic.Uint64
-	keepalives, readErrors                                          atomic.Uint64
+	requests, responses, malformed, forged, strays, retransmissions   atomic.Uint64
+	sent, sendErrors, answered, amplifying, timeouts, failovers       atomic.Uint64
+	queueFull, tableFull, callsUnseen, callsUnrecorded, panics        atomic.Uint64
+	authenticated, challenges, wrongCredentials, unknownDomain        atomic.Uint64
+	registrations, persistErrors, emergency, noTarget, badTokens      atomic.Uint64
+	connections, refusedConnections, acceptErrors, brokenStreams      atomic.Uint64
+	falseIdentities, hostInUsername                                   atomic.Uint64
+	keepalives, readErrors, probes, sounded, voiceReports, badReports atomic.Uint64
 
 	serverTx, clientTx, streams atomic.Int64
 }
@@ -60,6 +60,10 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 		{"accept_errors", "Errors of accept, survived.", &c.acceptErrors},
 		{"broken_streams", "Connections closed for what came over them.", &c.brokenStreams},
 		{"keepalives", "Keep-alives taken.", &c.keepalives},
+		{"voice_reports", "Voice quality reports taken (RFC 6035).", &c.voiceReports},
+		{"bad_voice_reports", "Voice quality reports that cannot be read.", &c.badReports},
+		{"calls_sounded", "Silent calls whose sides were asked whether they are still up.", &c.sounded},
+		{"probes", "OPTIONS sent to nodes.", &c.probes},
 		{"read_errors", "Errors of datagram sockets.", &c.readErrors},
 	} {
 		emit(tandem.Sample{Name: "tandem_sipproxy_" + m.name + "_total", Help: m.help, Value: float64(m.value.Load())})

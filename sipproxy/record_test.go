@@ -63,11 +63,20 @@ func TestCallsAreRecorded(t *testing.T) {
 	}{
 		{"answered, ended by the caller", func(r *rig) {
 			_, ok := r.setUp()
+			r.answer(r.find(r.deliverRaw(pstn, fromCaller("BYE", ok).text(pstn)), "BYE"), 200, "")
+		}, "trying answered ended/bye/caller"},
+		{"answered, a BYE that is refused", func(r *rig) {
+			_, ok := r.setUp()
+			r.answer(r.find(r.deliverRaw(pstn, fromCaller("BYE", ok).text(pstn)), "BYE"), 401, "")
+		}, "trying answered"},
+		{"answered, a BYE that nobody answers", func(r *rig) {
+			_, ok := r.setUp()
 			r.deliverRaw(pstn, fromCaller("BYE", ok).text(pstn))
+			r.advance(40 * time.Second)
 		}, "trying answered ended/bye/caller"},
 		{"answered, ended by the callee", func(r *rig) {
 			invite, _ := r.setUp()
-			r.deliverRaw(node1, fromCallee("BYE", invite).text(node1))
+			r.answer(r.find(r.deliverRaw(node1, fromCallee("BYE", invite).text(node1)), "BYE"), 200, "")
 		}, "trying answered ended/bye/callee"},
 		{"ringing, given up", func(r *rig) {
 			out := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
@@ -78,9 +87,14 @@ func TestCallsAreRecorded(t *testing.T) {
 			r.answer(r.find(r.deliverRaw(pstn, carrierCall()), "INVITE"), 486, "tt")
 		}, "trying ended/486/callee"},
 		{"silent for a day", func(r *rig) {
+			r.s.cfg.SilentAfter = 100 * time.Hour
 			r.setUp()
 			r.advance(25 * time.Hour)
 		}, "trying answered ended/timeout/reaper"},
+		{"silent, and nobody knows it", func(r *rig) {
+			r.setUp()
+			r.advance(11 * time.Minute)
+		}, "trying answered ended/silent/reaper"},
 		{"number not in service", func(r *rig) {
 			r.deliverRaw(pstn, carrierCall(func(m *msg) { m.uri = "sip:0999@127.0.0.1" }))
 		}, "ended/404/appliance"},
@@ -140,7 +154,7 @@ func TestOpenCallsAreTakenUp(t *testing.T) {
 		t.Fatalf("the answered call is not under %v", key)
 	}
 	r.w.now = time.Now()
-	r.w.calls.bye(r.w, ok.m)
+	r.w.calls.byeSent(r.w, ok.m)(200)
 	if got := r.written(log); got != "ended/lost/reaper ended/bye/caller" {
 		t.Errorf("after the BYE %q is recorded", got)
 	}

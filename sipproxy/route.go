@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	maxChoices  = 64 // among how many the balancer chooses
 	maxTargets  = 16 // how many targets one request may try
 	maxBranches = 60 // how many contacts it may fork to (the Max-Breadth of RFC 5393 section 5.3.3)
 )
@@ -22,8 +23,9 @@ const (
 // byType sends a request to the feature servers that the account's server database names for its type
 // (spec D5).
 func (w *worker) byType(a *ask, acct *directory.Account, t tandem.RequestType, uri string) (*plan, *refusal) {
-	targets, route := w.targets(acct, t, a.m.Size)
-	if len(targets) == 0 {
+	call := w.deps.Balancer != nil && a.m.Method == "INVITE"
+	targets, route := w.targets(acct, t, a.m.Size, call)
+	if len(targets) == 0 && !call { // tier 2 knows better what to say to a call
 		w.count.noTarget.Add(1)
 		return nil, refuse(503, "Service Unavailable: no server for "+string(t), wire.Field(wire.NameRetryAfter, "5"))
 	}
@@ -31,15 +33,20 @@ func (w *worker) byType(a *ask, acct *directory.Account, t tandem.RequestType, u
 	if a.account != nil {
 		owner = a.account
 	}
-	return &plan{
+	p := &plan{
 		legs:    []legPlan{{uri: uri, targets: targets}},
 		account: owner.ID,
+		groups:  [2]string{acct.Group},
 		typ:     string(t),
 		route:   route,
 		record:  recorded(a.m.Method),
 		caller:  w.callerSide(a),
 		strip:   w.stripFor(a),
-	}, nil
+	}
+	if a.account != nil && a.account.Group != acct.Group {
+		p.groups[1] = a.account.Group
+	}
+	return p, nil
 }
 
 // recorded reports whether a request of this method may begin a dialog.
@@ -67,9 +74,14 @@ func (w *worker) stripFor(a *ask) func(wire.Header) bool {
 }
 
 // targets resolves an account's forwarding names for a type, in order, to the places to try: the
-// same answer that DNS gives. route is the name that the first of them came from.
-func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int) (out []target, route string) {
-	for _, name := range acct.Route(t, w.dir.ServiceZone(acct.Zone)) {
+// same answer that DNS gives. route is the name that the first of them came from. For a call it is
+// the balancer that chooses among them, so that it gets more to choose from.
+func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int, call bool) (out []target, route string) {
+	most := maxTargets
+	if call {
+		most = maxChoices
+	}
+	for n, name := range acct.Route(t, w.dir.ServiceZone(acct.Zone)) {
 		found, err := w.deps.Resolver.Targets(name)
 		if err != nil {
 			w.log.Debug("forwarding name", "name", name, "err", err)
@@ -77,8 +89,8 @@ func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int
 		}
 		for _, f := range order(w.rand, found, size) {
 			h, ok := w.hopTo(f.Transport, f.Addr)
-			if ok && len(out) < maxTargets {
-				out, route = append(out, target{hop: h, node: f.Node}), cmp.Or(route, name)
+			if ok && len(out) < most {
+				out, route = append(out, target{hop: h, node: f.Node, tier: n<<16 | int(f.Priority)}), cmp.Or(route, name)
 			}
 		}
 	}
@@ -213,10 +225,13 @@ func (w *worker) toBinding(a *ask, account, aor string) (*plan, *refusal) {
 }
 
 func (w *worker) toBindings(a *ask, account string, bindings []tandem.Binding) *plan {
-	p := &plan{account: account, typ: "core", record: recorded(a.m.Method), caller: w.callerSide(a), strip: w.stripFor(a)}
+	p := &plan{account: account, typ: "core", counted: true, record: recorded(a.m.Method), caller: w.callerSide(a), strip: w.stripFor(a)}
+	if acct := w.dir.Account(account); acct != nil {
+		p.groups[0] = acct.Group
+	}
 	for i := range bindings[:min(len(bindings), maxBranches)] {
 		b := &bindings[i]
-		p.legs = append(p.legs, legPlan{uri: b.Contact, routes: b.Path, failure: 430,
+		p.legs = append(p.legs, legPlan{uri: b.Contact, routes: b.Path, name: b.AOR, failure: 430,
 			targets: []target{{hop: w.hopOf(b)}}})
 	}
 	return p

@@ -46,6 +46,10 @@ type Deps struct {
 	Seal     Sealer
 	Store    Store
 	Calls    CallLog // nil: calls are only in memory
+	// Balancer admits calls and Observer is told how nodes fare; both may be nil: every call is
+	// admitted then, and its targets are tried by weighted lot.
+	Balancer Balancer
+	Observer Observer
 }
 
 // Server is the SIP proxy and registrar. Build it with New.
@@ -69,6 +73,9 @@ type Server struct {
 	// recorder writes the calls' records.
 	recorder *recorder
 	taken    chan struct{} // closed once the calls of before are taken up
+	joins    *joins
+	probes   *probes
+	traces   traces
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring
@@ -98,6 +105,8 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s.branches = newBranchKey(s.tokens)
 	s.submit = s.queueBinding
 	s.recorder = newRecorder(s)
+	s.joins = newJoins(deps.Balancer)
+	s.probes = newProbes(s)
 	for i := range s.writing {
 		s.writing[i] = make(chan bindJob, writerQueue)
 	}
@@ -146,6 +155,7 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { w.run(working) })
 	}
 	running.Go(func() { s.keep(ctx) })
+	running.Go(func() { s.probes.run(ctx) })
 	var writing sync.WaitGroup
 	for _, queue := range s.writing {
 		writing.Go(func() { s.writeBindings(ctx, queue) })
@@ -221,6 +231,7 @@ func (s *Server) Apply(changes []tandem.Change) {
 	}
 	lost := s.namesLost(changes)
 	s.dir.Apply(changes)
+	s.probes.apply(changes)
 	s.forget(lost) // after the directory: see update
 }
 

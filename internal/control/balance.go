@@ -87,11 +87,11 @@ type GroupBalance struct {
 	Expected   *int   `json:"expected,omitempty" explain:"What it expects; absent: nothing in particular."`
 	Permitted  *int   `json:"permitted,omitempty" explain:"What it is permitted; absent: no limit."`
 	MinQuality int    `json:"minQuality,omitempty" explain:"The quality that it needs."`
-	// Both are absent without leases.
+	// Held and Lent are absent without leases.
 	Held   *int         `json:"held,omitempty" explain:"Slots that this instance may use; absent: all that is permitted."`
 	Lent   []GroupLease `json:"lent,omitempty" explain:"What other instances may hold, as this one grants it."`
 	Reason string       `json:"reason,omitempty" explain:"Why it has this cluster, or none."`
-	Text   string       `json:"text,omitempty" explain:"The reason with its numbers, when it has none."`
+	Text   string       `json:"text,omitempty" explain:"The reason with its numbers, when it has none, or why its cluster takes no calls."`
 	Refuse string       `json:"refuse,omitempty" explain:"What its calls are refused with (503), when it has none: quality, no-node or no-cluster."`
 	Since  time.Time    `json:"since,omitzero" explain:"When that was decided."`
 }

@@ -101,7 +101,7 @@ func (n *Node) onward(req *sip.Request, transport tandem.Transport) *sip.Request
 	if req.From().DisplayName != "" {
 		out.From().DisplayName = req.From().DisplayName
 	}
-	for _, name := range []string{"P-Asserted-Identity", "Privacy", "Geolocation", "Geolocation-Routing", "Session-ID", "Subject"} {
+	for _, name := range []string{"P-Asserted-Identity", "Privacy", "Geolocation", "Geolocation-Routing", "Session-ID", "Tandem-Call", "Subject"} {
 		for _, h := range req.GetHeaders(name) {
 			out.AppendHeader(sip.HeaderClone(h))
 		}

@@ -146,7 +146,9 @@ func (n *Node) reply(method string) Reply {
 
 // take answers one SIP request.
 func (n *Node) take(ctx context.Context, req *sip.Request, tx sip.ServerTransaction) {
-	n.record.add(seenSIP(req, time.Now()))
+	if req.Method != sip.OPTIONS || req.From().Address.User != "probe" { // twice a second, and nobody's
+		n.record.add(seenSIP(req, time.Now()))
+	}
 	switch req.Method {
 	case sip.ACK:
 		n.takeAck(req)

@@ -90,6 +90,7 @@ func (b *builder) buildDNS() (err error) {
 	if err != nil {
 		return err
 	}
+	b.health = b.dns.Health
 	b.parts = append(b.parts, part{
 		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
 		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
@@ -98,7 +99,9 @@ func (b *builder) buildDNS() (err error) {
 }
 
 func (b *builder) buildSIP() (err error) {
-	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store}, b.log)
+	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{
+		Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store, Balancer: b.balancer, Observer: b.balancer,
+	}, b.log)
 	if err != nil {
 		return err
 	}
@@ -238,6 +241,10 @@ func (b *builder) controlDeps() control.Deps {
 	}
 	if b.sip != nil {
 		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup
+		deps.HangupAll = func(ctx context.Context, by tandem.Principal, r control.HangupAllRequest) (int, error) {
+			return b.sip.HangupAll(ctx, by, sipproxy.Choice{Account: r.Account, Device: r.Device, Pending: r.Pending}, r.Reason)
+		}
+		deps.Ladder, deps.SIPTrace = b.sip.Ladder, b.sip.Trace
 	}
 	if b.provision != nil {
 		deps.Permit = b.provision.Permit

@@ -95,6 +95,8 @@ type CallQuality struct {
 	Ringing  uint32 `json:"ringingMs,omitempty" cbor:"2,keyasint,omitempty" explain:"From INVITE to the first 180 or 183, in milliseconds."`
 	Answer   uint32 `json:"answerMs,omitempty" cbor:"3,keyasint,omitempty" explain:"From INVITE to the 2xx, in milliseconds."`
 	Attempts uint16 `json:"attempts,omitempty" cbor:"4,keyasint,omitempty" explain:"Targets that were tried."`
+	MOS      uint16 `json:"mosHundredths,omitempty" cbor:"5,keyasint,omitempty" explain:"Mean opinion score that its phones reported (RFC 6035), times 100."`
+	Reports  uint16 `json:"voiceReports,omitempty" cbor:"6,keyasint,omitempty" explain:"Reports that the score is the mean of."`
 }
 
 // CallMoment is when a call came into a state.
@@ -147,12 +149,12 @@ type CallPage struct {
 	Next  string `json:"next,omitempty" explain:"What to ask for after this page; absent on the last one. A page may be short, or empty, and still have a next."`
 }
 
-// Arrow is one message in a call's ladder.
+// Arrow is one message in a call's ladder. One that goes from nobody to nobody is a remark.
 type Arrow struct {
 	Time time.Time `json:"time" explain:"When it passed."`
-	From string    `json:"from" explain:"Who sent it."`
+	From string    `json:"from" explain:"Who sent it: a node, a peer, a user name, an address, or tandem itself."`
 	To   string    `json:"to" explain:"Who got it."`
-	Text string    `json:"text" explain:"Method, or status and method."`
+	Text string    `json:"text" explain:"Method, or status and method; then in brackets whether it came again, was malformed, or could not be sent."`
 }
 
 // callIDs is the encoding of call ids: its letters sort like the octets that they stand for.

@@ -1,0 +1,227 @@
+package sipproxy
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem/internal/tandem"
+	"tandem/sipproxy/wire"
+)
+
+// loadHeader is where a node says, in its answer to OPTIONS, how loaded it is: 0 idle, 1 full.
+const loadHeader = "Tandem-Load"
+
+// How probes are paced.
+const (
+	probeTick   = 25 * time.Millisecond // how often it is looked whose turn it is
+	probeBurst  = 3                     // further ones after a first miss
+	probeGap    = 65 * time.Millisecond // between those of a burst: three within 200 ms
+	probeQuiet  = 30 * time.Second      // at the most, between those to a node that never answers
+	probeStarts = 3                     // of a node that is new, in quick succession
+)
+
+// probes asks nodes by OPTIONS how they are (spec L7). A node that is set out is left alone, and one that never
+// answers is asked less and less often: it may not know OPTIONS.
+type probes struct {
+	*Server
+	mu    sync.Mutex
+	nodes map[string]*probe
+}
+
+// probe is one node's turn.
+type probe struct {
+	next   time.Time
+	burst  int  // probes that are due in quick succession
+	spoke  bool // it has answered at some time
+	missed int  // in a row
+	asking int  // not yet answered
+}
+
+func newProbes(s *Server) *probes { return &probes{Server: s, nodes: make(map[string]*probe)} }
+
+// apply follows the nodes.
+func (p *probes) apply(changes []tandem.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range changes {
+		if c.Kind != tandem.KindNode {
+			continue
+		}
+		n, _ := c.Object.(*tandem.Node)
+		switch {
+		case n == nil, n.State == tandem.NodeOut, n.Ports.UDP == 0 && n.Ports.TCP == 0:
+			delete(p.nodes, c.ID)
+		case p.nodes[c.ID] == nil:
+			p.nodes[c.ID] = &probe{burst: probeStarts}
+		}
+	}
+}
+
+// run asks until ctx ends.
+func (p *probes) run(ctx context.Context) {
+	if p.cfg.Probes.Off || p.deps.Observer == nil {
+		return
+	}
+	ticker := time.NewTicker(probeTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, node := range p.due(now) {
+				callID := strconv.FormatUint(rand.Uint64(), 36) + "@" + p.locals[0].host
+				w := p.workerOf(callID) // to whom the answer comes
+				select {
+				case w.inbox <- event{kind: workDone, then: func() { w.probe(node, callID) }}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}
+}
+
+// due returns the nodes whose turn it is, and sets their next one.
+func (p *probes) due(now time.Time) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var due []string
+	for node, x := range p.nodes {
+		if now.Before(x.next) || x.asking > probeBurst {
+			continue
+		}
+		due = append(due, node)
+		x.asking++
+		pause := p.cfg.Probes.Interval
+		if !x.spoke {
+			pause = min(pause<<max(min(x.missed, 10), 0), max(pause, probeQuiet))
+		}
+		// Not all at once, when many became known at once.
+		pause += time.Duration(rand.Int64N(int64(pause)/10 + 1))
+		if x.burst > 0 {
+			x.burst--
+			pause = probeGap
+		}
+		x.next = now.Add(pause)
+	}
+	return due
+}
+
+// asked takes the outcome of one probe.
+func (p *probes) asked(node string, trip time.Duration, answered bool) {
+	again := p.deps.Observer.Probed(node, trip, answered)
+	if p.noted(node, answered, again) {
+		for _, w := range p.workers {
+			select {
+			case w.inbox <- event{kind: workDone, then: func() { w.doubt(node) }}:
+			default: // too busy; the calls' own silence will tell
+			}
+		}
+	}
+}
+
+// refused notes that a node's transport says no, which costs nobody anything: it is asked as often as
+// one that answers.
+func (p *probes) refused(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.nodes[node]; x != nil && !x.spoke {
+		x.missed = -1
+	}
+}
+
+// noted keeps what a probe told about the node's next turn; it reports whether the node has just
+// fallen silent.
+func (p *probes) noted(node string, answered, again bool) (silent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.nodes[node]
+	if x == nil {
+		return false
+	}
+	x.asking = max(x.asking-1, 0)
+	if answered {
+		x.spoke, x.missed = true, 0
+	} else if x.missed++; x.spoke && x.missed == probeBurst+1 {
+		silent = true
+	}
+	if again {
+		x.burst, x.next = probeBurst, time.Time{}
+	}
+	return silent
+}
+
+// probe sends one OPTIONS to a node.
+func (w *worker) probe(node, callID string) {
+	m, to, ok := w.question(node, callID)
+	if !ok {
+		w.probes.asked(node, 0, false)
+		return
+	}
+	id, sent := w.rand.Uint64(), time.Now()
+	m.Prepend(wire.Field(wire.NameVia, w.viaValue(to, w.branches.text(w.now, branch{id: id, back: to}, m.CallID, m.CSeq))))
+	tx, err := w.start(id, m, to, w.cfg.Probes.Timeout, nil)
+	if err != nil {
+		w.broken(node)
+		w.probes.asked(node, 0, false)
+		return
+	}
+	w.count.probes.Add(1)
+	w.alarms.stop(&tx.retry) // a lost one shall count as lost
+	tx.node = node
+	tx.done = func(m *wire.Message) {
+		// 503 says that it serves nobody now (RFC 3261 section 21.5.4): as good as no answer.
+		if m == nil || m.Status == 503 {
+			w.probes.asked(node, 0, false)
+			return
+		}
+		w.probes.asked(node, max(w.now.Sub(sent), time.Microsecond), true)
+		if load, ok := loadOf(m); ok {
+			w.deps.Observer.Reported(node, load)
+		}
+	}
+}
+
+// question makes the OPTIONS for a node, and says where it goes; false when it cannot be reached from here.
+func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
+	n := w.dir.Node(node)
+	if n == nil || len(n.Addresses) == 0 {
+		return nil, hop{}, false
+	}
+	t := tandem.UDP
+	if n.Ports.UDP == 0 {
+		t = tandem.TCP
+	}
+	to, ok := w.hopTo(t, netipAddrPort(n.Addresses[0], n.Ports.Of(t)))
+	if !ok {
+		return nil, hop{}, false
+	}
+	own := w.locals[to.listener].host
+	uri := "sip:" + to.remote.String()
+	if t == tandem.TCP {
+		uri += ";transport=tcp"
+	}
+	tag := strconv.FormatUint(w.rand.Uint64(), 36)
+	m := &wire.Message{Method: "OPTIONS", URI: uri, CallID: callID, CSeq: 1, CSeqMethod: "OPTIONS"}
+	m.Headers = []wire.Header{
+		wire.Field(wire.NameMaxForwards, "70"), wire.Field(wire.NameFrom, "<sip:probe@"+own+">;tag="+tag), wire.Field(wire.NameTo, "<"+uri+">"),
+		wire.Field(wire.NameCallID, m.CallID), wire.Field(wire.NameCSeq, cseqValue(1, "OPTIONS")),
+	}
+	return m, to, true
+}
+
+// loadOf reads what a node says about its load.
+func loadOf(m *wire.Message) (float64, bool) {
+	for _, h := range m.Headers {
+		if h.Name == wire.NameOther && strings.EqualFold(h.Raw, loadHeader) {
+			load, err := strconv.ParseFloat(strings.TrimSpace(h.Value), 64)
+			return load, err == nil && load >= 0
+		}
+	}
+	return 0, false
+}
