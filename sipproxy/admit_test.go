@@ -346,3 +346,56 @@ func TestCarrierForks(t *testing.T) {
 		})
 	}
 }
+
+// slowScales answer when the test says so, as a balancer does that must ask another instance.
+type slowScales struct {
+	*scales
+	answer chan struct{}
+}
+
+func (s slowScales) Admit(a tandem.Admission) (tandem.Admitted, tandem.Refusal) {
+	<-s.answer
+	return s.scales.Admit(a)
+}
+
+// A call that waits for its slot keeps nobody else waiting, and can be given up meanwhile.
+func TestWaitingForASlot(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		play   func(r *rig) []letter // while it waits
+		refuse bool
+		want   string // statuses for the carrier, at the end
+		slots  int
+	}{
+		{"goes on", nil, false, "100", 1},
+		{"is refused", nil, true, "100 486", 0},
+		{"given up", func(r *rig) []letter {
+			return r.deliverRaw(pstn, carrierCall(func(m *msg) { m.method = "CANCEL" }))
+		}, false, "100 200 487", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, s := weighedRig(t)
+			slow := slowScales{s, make(chan struct{})}
+			r.s.deps.Balancer, r.s.deps.Waits = slow, true
+			if tt.refuse {
+				s.refuse["g1"] = tandem.Refusal{Code: 486, Reason: "permitted"}
+			}
+			got := r.deliverRaw(pstn, carrierCall())
+			if other := r.deliverRaw(pstn, msg{method: "OPTIONS", uri: "sip:127.0.0.1", branch: "z9hG4bKo", callID: "o"}.text(pstn)); statuses(other, pstn) != "200" {
+				t.Errorf("another request meanwhile: %s", starts(other))
+			}
+			if tt.play != nil {
+				got = append(got, tt.play(r)...)
+			}
+			close(slow.answer)
+			r.net.sent = nil
+			r.w.handle(<-r.w.inbox, r.now)
+			if got = append(got, r.net.sent...); statuses(got, pstn) != tt.want || len(s.groups) != tt.slots {
+				t.Errorf("%s with %d slots, want %s and %d", starts(got), len(s.groups), tt.want, tt.slots)
+			}
+			if sent := strings.Contains(starts(r.net.sent), "INVITE"); sent != (tt.slots == 1) {
+				t.Errorf("the node got an INVITE: %v", sent)
+			}
+		})
+	}
+}

@@ -50,6 +50,8 @@ type Deps struct {
 	// admitted then, and its targets are tried by weighted lot.
 	Balancer Balancer
 	Observer Observer
+	// Waits: Admit may ask others, and so wait for them.
+	Waits bool
 }
 
 // Server is the SIP proxy and registrar. Build it with New.
@@ -75,7 +77,11 @@ type Server struct {
 	taken    chan struct{} // closed once the calls of before are taken up
 	joins    *joins
 	probes   *probes
-	traces   traces
+	// asking holds one for each call that waits for the balancer; over ends their waiting.
+	asking    chan struct{}
+	petitions sync.WaitGroup
+	over      chan struct{}
+	traces    traces
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring
@@ -106,6 +112,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s.submit = s.queueBinding
 	s.recorder = newRecorder(s)
 	s.joins = newJoins(deps.Balancer)
+	s.asking, s.over = make(chan struct{}, mostAsking), make(chan struct{})
 	s.probes = newProbes(s)
 	for i := range s.writing {
 		s.writing[i] = make(chan bindJob, writerQueue)
@@ -164,6 +171,8 @@ func (s *Server) Run(ctx context.Context) error {
 	writing.Wait()
 	stop()
 	running.Wait()
+	close(s.over)
+	s.petitions.Wait()
 	close(s.recorder.waiting) // whoever notes has ended
 	recording.Wait()
 	return nil

@@ -100,7 +100,7 @@ func (b *builder) buildDNS() (err error) {
 
 func (b *builder) buildSIP() (err error) {
 	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{
-		Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store, Balancer: b.balancer, Observer: b.balancer,
+		Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store, Balancer: b.balancer, Observer: b.balancer, Waits: b.leases != nil,
 	}, b.log)
 	if err != nil {
 		return err
