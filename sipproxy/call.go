@@ -203,13 +203,14 @@ func (c *call) ringing(w *worker, node string, status int) {
 
 // answered notes a 2xx, m. dialogs are what requests to both sides are made of, nil when that is not known.
 func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire.Message) {
-	if c == nil || c.seen.WasAnswered() {
+	if c == nil || c.seen.WasAnswered() || c.seen.State == tandem.CallEnded {
 		return
 	}
 	c.vitals.age, c.vitals.heard = w.now.Add(w.cfg.MaxAge), w.now
 	c.vitals.focus[calleeSide] = isFocus(m) || c.seen.Type == "conference"
 	c.seat.answered()
 	c.invites = nil
+	c.timed(w, m)
 	c.change(func(s *tandem.Call) {
 		s.Enter(tandem.CallAnswered, w.now)
 		w.at(s, node)
@@ -217,9 +218,9 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 		if dialogs != nil {
 			s.Dialogs = dialogs
 		}
-		s.Expires = c.vitals.age.UTC()
+		s.Expires = c.expires().UTC()
 	})
-	c.timed(w, m)
+	c.watch(w)
 	c.enter(w, c.upState())
 }
 

@@ -1,0 +1,56 @@
+package sipproxy
+
+import (
+	"testing"
+	"time"
+
+	"tandem/internal/tandem"
+	"tandem/sipproxy/wire"
+)
+
+// only returns the only live call.
+func (r *rig) only() *call {
+	r.t.Helper()
+	if len(r.w.calls.live) != 1 {
+		r.t.Fatalf("%d live calls, want 1", len(r.w.calls.live))
+	}
+	for _, c := range r.w.calls.live {
+		return c
+	}
+	return nil
+}
+
+// A session timer that has run out of a call which is not ended by it is not looked at again and again.
+func TestSessionTimerThatEndsNothing(t *testing.T) {
+	expires := wire.Header{Raw: "Session-Expires", Value: "1"}
+	node := wire.Field(wire.NameContact, "<sip:b2b@127.0.0.11:5060>")
+	for _, tt := range []struct {
+		name string
+		play func(r *rig)
+	}{
+		{"a 2xx without Contact", func(r *rig) {
+			r.answer(r.find(r.deliverRaw(pstn, carrierCall()), "INVITE"), 200, "tt", expires)
+		}},
+		{"an emergency call", func(r *rig) {
+			out := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
+			r.only().seen.Type = string(tandem.TypeEmergency)
+			r.answer(out, 200, "tt", node, expires)
+		}},
+		{"an UPDATE before the answer", func(r *rig) {
+			rings := r.find(r.answer(r.find(r.deliverRaw(pstn, carrierCall()), "INVITE"), 183, "tt", node), "SIP/2.0 183")
+			r.within(fromCaller("UPDATE", rings), pstn, 200, node, expires)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			tt.play(r)
+			c := r.only()
+			r.now = r.now.Add(2 * time.Second)
+			r.w.now = r.now
+			c.wake(limitAlarm)
+			if !c.old.at.After(r.now) || c.seen.State == tandem.CallEnded {
+				t.Errorf("%s, to be looked at again %v later", c.seen.State, c.old.at.Sub(r.now))
+			}
+		})
+	}
+}
