@@ -54,3 +54,47 @@ func TestSessionTimerThatEndsNothing(t *testing.T) {
 		})
 	}
 }
+
+// A restart ends no call because of a time that its record names: refreshes since are not in it.
+func TestRestartBelievesNoOldTimer(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		expires []wire.Header
+	}{
+		{"no session timer", nil},
+		{"refreshed since", []wire.Header{{Raw: "Session-Expires", Value: "1800"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before, log := recordingRig(t)
+			node := wire.Field(wire.NameContact, "<sip:b2b@127.0.0.11:5060>")
+			invite := before.find(before.deliverRaw(pstn, carrierCall()), "INVITE")
+			ok := before.find(before.answer(invite, 200, "tt", append(tt.expires, node)...), "SIP/2.0 200")
+			held := fromCaller("INVITE", ok)
+			held.body = sdp("a=sendonly")
+			before.within(held, pstn, 200, append(tt.expires, node)...)
+			before.written(log)
+			up := log.kept[len(log.kept)-1]
+			// The process ends an hour after; the call was refreshed in time.
+			shift := time.Now().Add(-time.Hour).Sub(before.now)
+			up.Started, up.Answered, up.Expires = up.Started.Add(shift), up.Answered.Add(shift), up.Expires.Add(shift)
+
+			r, log := recordingRig(t)
+			log.open = []tandem.Call{up}
+			if err := r.s.takeUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.now = time.Now()
+			for range 20 * 60 {
+				for _, l := range r.advance(time.Second) {
+					if l.m.Method == "BYE" {
+						t.Fatalf("ended: %s", l.b)
+					}
+					r.answer(l, 200, "")
+				}
+			}
+			if n := r.s.count.sounded.Load(); n == 0 {
+				t.Error("its sides were not asked")
+			}
+		})
+	}
+}
