@@ -98,3 +98,42 @@ func TestRestartBelievesNoOldTimer(t *testing.T) {
 		})
 	}
 }
+
+// A call that is up after a BYE which did not reach its other side is not taken for over without telling that side.
+func TestBYEThatGoesAstray(t *testing.T) {
+	r, s := weighedRig(t)
+	_, ok := r.setUp()
+	bye := fromCaller("BYE", ok)
+	bye.uri = "sip:b2b@127.0.0.11:9"
+	astray := r.find(r.deliverRaw(pstn, bye.text(pstn)), "BYE")
+	if astray.to.remote.Port() != 9 {
+		t.Fatalf("went to %v", astray.to.remote)
+	}
+	r.net.sent = nil
+	r.w.handle(event{kind: targetFailed, from: astray.to}, r.now)
+	own := r.find(r.net.sent, "BYE sip:b2b@127.0.0.11:5060 ")
+	if own.to.remote != node1.remote || own.m.CSeq != 3 {
+		t.Errorf("sent\n%s", own.b)
+	}
+	r.answer(own, 200, "")
+	if len(s.groups) != 0 {
+		t.Errorf("%d slots", len(s.groups))
+	}
+}
+
+// A BYE before the answer ends no call: its INVITE's final response does.
+func TestBYEBeforeTheAnswer(t *testing.T) {
+	r, s := weighedRig(t)
+	invite := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
+	rings := r.find(r.answer(invite, 180, "tt", wire.Field(wire.NameContact, "<sip:b2b@127.0.0.11:5060>")), "SIP/2.0 180")
+	bye := fromCaller("BYE", rings)
+	bye.toTag = "invented"
+	r.answer(r.find(r.deliverRaw(pstn, bye.text(pstn)), "BYE"), 481, "")
+	if len(s.groups) != 1 {
+		t.Fatalf("%d slots while it rings, want 1", len(s.groups))
+	}
+	r.answer(invite, 200, "tt", wire.Field(wire.NameContact, "<sip:b2b@127.0.0.11:5060>"))
+	if c := r.only(); c.seen.State != tandem.CallAnswered || len(s.groups) != 1 {
+		t.Errorf("%s with %d slots", c.seen.State, len(s.groups))
+	}
+}
