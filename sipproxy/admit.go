@@ -159,7 +159,7 @@ func (w *worker) admit(a *ask, p *plan) (*seat, *refusal) {
 		return nil, nil
 	}
 	known := w.calls.live[callKey{a.m.CallID, a.m.From.Tag}]
-	if known != nil && (a.peer == nil || a.peer.Role == tandem.PeerTrunk) {
+	if known != nil && known.closedTo(a.peer) {
 		return nil, refuse(482, "Loop Detected: this call is under way") // RFC 3261 section 8.2.2.2
 	}
 	joined := w.joining(a, known)
@@ -199,6 +199,21 @@ func (w *worker) admit(a *ask, p *plan) (*seat, *refusal) {
 	s.separate = a.peer != nil && a.peer.Role == tandem.PeerCore
 	return s, nil
 }
+
+// closedTo reports whether an INVITE of peer (nil: a device) with a live call's names is none of its branches:
+// a carrier forks what is not answered yet, and only a feature server sends calls back.
+func (c *call) closedTo(peer *tandem.Peer) bool {
+	switch {
+	case peer == nil, peer.Role == tandem.PeerTrunk:
+		return true
+	case peer.Role == tandem.PeerCarrier:
+		return c.seen.WasAnswered() || len(c.invites) >= mostForks
+	}
+	return false
+}
+
+// mostForks bounds the branches that a carrier may have of one call: each may be answered, and they count once.
+const mostForks = 8
 
 // joining returns a seat in the call that a continues, nil when it begins one. Only a feature server
 // is believed about that.

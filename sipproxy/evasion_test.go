@@ -1,6 +1,7 @@
 package sipproxy
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -136,4 +137,31 @@ func TestBYEBeforeTheAnswer(t *testing.T) {
 	if c := r.only(); c.seen.State != tandem.CallAnswered || len(s.groups) != 1 {
 		t.Errorf("%s with %d slots", c.seen.State, len(s.groups))
 	}
+}
+
+// A carrier's INVITE for a call that is answered already, or has many branches, is none of its forks: it would be
+// counted nowhere.
+func TestForksAreBounded(t *testing.T) {
+	fork := func(r *rig, n int) string {
+		return statuses(r.deliverRaw(pstn, carrierCall(func(m *msg) { m.branch = fmt.Sprint("z9hG4bKfork", n) })), pstn)
+	}
+	t.Run("answered", func(t *testing.T) {
+		r, s := weighedRig(t)
+		r.setUp()
+		if got := fork(r, 0); got != "482" || len(s.groups) != 1 {
+			t.Errorf("answered %q with %d slots", got, len(s.groups))
+		}
+	})
+	t.Run("many", func(t *testing.T) {
+		r, s := weighedRig(t)
+		for n := range mostForks + 1 {
+			want := "100"
+			if n == mostForks {
+				want = "482"
+			}
+			if got := fork(r, n); got != want || len(s.groups) != 1 {
+				t.Errorf("branch %d: answered %q with %d slots, want %s", n, got, len(s.groups), want)
+			}
+		}
+	})
 }
