@@ -166,7 +166,7 @@ func (w *worker) petition(a *ask, p *plan) (*petition, *refusal) {
 		return nil, nil
 	}
 	known := w.calls.live[callKey{a.m.CallID, a.m.From.Tag}]
-	if known != nil && (a.peer == nil || a.peer.Role == tandem.PeerTrunk) {
+	if known != nil && known.closedTo(a.peer) {
 		return nil, refuse(482, "Loop Detected: this call is under way") // RFC 3261 section 8.2.2.2
 	}
 	q := &petition{
@@ -214,6 +214,21 @@ func (w *worker) judged(a *ask, p *plan, q *petition, got tandem.Admitted, refus
 	s.separate = a.peer != nil && a.peer.Role == tandem.PeerCore
 	return s, nil
 }
+
+// closedTo reports whether an INVITE of peer (nil: a device) with a live call's names is none of its branches:
+// a carrier forks what is not answered yet, and only a feature server sends calls back.
+func (c *call) closedTo(peer *tandem.Peer) bool {
+	switch {
+	case peer == nil, peer.Role == tandem.PeerTrunk:
+		return true
+	case peer.Role == tandem.PeerCarrier:
+		return c.seen.WasAnswered() || len(c.invites) >= mostForks
+	}
+	return false
+}
+
+// mostForks bounds the branches that a carrier may have of one call: each may be answered, and they count once.
+const mostForks = 8
 
 // joining returns a seat in the call that a continues, nil when it begins one. Only a feature server
 // is believed about that.

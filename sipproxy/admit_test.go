@@ -321,6 +321,17 @@ func TestCarrierForks(t *testing.T) {
 			r.answer(one, 200, "t1")
 			r.answer(two, 487, "t2")
 		}, "trying answered"},
+		{"both are answered", func(r *rig, one, two letter) {
+			node := wire.Field(wire.NameContact, "<sip:b2b@127.0.0.11:5060>")
+			r.answer(one, 200, "t1", node)
+			late := r.answer(two, 200, "t2", node)
+			if s := statuses(late, pstn); s != "487" || r.find(late, "BYE").m.To.Tag != "t2" || r.find(late, "ACK").m.To.Tag != "t2" {
+				r.t.Errorf("the second answer: %q, %s", s, starts(late))
+			}
+			if again := r.answer(one, 200, "t1", node); statuses(again, pstn) != "200" {
+				r.t.Errorf("the first answer again: %s", starts(again))
+			}
+		}, "trying answered"},
 		{"hung up", func(r *rig, one, two letter) {
 			r.answer(one, 180, "t1")
 			r.answer(two, 180, "t2")

@@ -203,13 +203,14 @@ func (c *call) ringing(w *worker, node string, status int) {
 
 // answered notes a 2xx, m. dialogs are what requests to both sides are made of, nil when that is not known.
 func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire.Message) {
-	if c == nil || c.seen.WasAnswered() {
+	if c == nil || c.seen.WasAnswered() || c.seen.State == tandem.CallEnded {
 		return
 	}
 	c.vitals.age, c.vitals.heard = w.now.Add(w.cfg.MaxAge), w.now
 	c.vitals.focus[calleeSide] = isFocus(m) || c.seen.Type == "conference"
 	c.seat.answered()
 	c.invites = nil
+	c.timed(w, m)
 	c.change(func(s *tandem.Call) {
 		s.Enter(tandem.CallAnswered, w.now)
 		w.at(s, node)
@@ -217,9 +218,9 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 		if dialogs != nil {
 			s.Dialogs = dialogs
 		}
-		s.Expires = c.vitals.age.UTC()
+		s.Expires = c.expires().UTC()
 	})
-	c.timed(w, m)
+	c.watch(w)
 	c.enter(w, c.upState())
 }
 
@@ -273,10 +274,12 @@ func (t *callTable) remember(c tandem.Call) {
 
 // byeSent returns what takes the answer to a BYE, whichever side sent it; nil when it ends no call. A
 // call is over when its BYE was answered, or when nobody is there to answer it: what is refused, or
-// is of another fork's dialog, ends nothing.
+// is of another fork's dialog, ends nothing, and a call that is not answered yet ends by its INVITE.
+// Whoever sends a BYE may aim it where nobody knows the call, at another port of a node for one: after all but
+// a 2xx, both sides get one of our own.
 func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
 	c, to := t.of(m)
-	if c == nil {
+	if c == nil || !c.seen.WasAnswered() {
 		return nil
 	}
 	by, callee := tandem.EndedByCaller, m.To.Tag
@@ -288,8 +291,11 @@ func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
 	}
 	return func(status int) {
 		switch {
-		case status/100 == 2, status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+		case c.seen.State == tandem.CallEnded:
+		case status/100 == 2:
 			c.end(w, "bye", by, 0)
+		case status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+			w.terminate(c, "bye", "", by, func(error) {})
 		}
 	}
 }

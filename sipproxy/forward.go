@@ -375,6 +375,10 @@ func (f *forwarding) success(l *leg, tx *clientTx, m *wire.Message) {
 	if f.done && f.req.Method != "INVITE" {
 		return
 	}
+	if c := f.call; c != nil && !f.done && c.seen.WasAnswered() {
+		f.elsewhere(tx, m)
+		return
+	}
 	switch {
 	case f.done:
 	case f.call != nil:

@@ -259,6 +259,17 @@ func (f *forwarding) hangup(h *hungUp) {
 	f.tx.respond(f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req), wire.Header{Raw: "Reason", Value: h.reason}))
 }
 
+// elsewhere takes a 2xx to one branch of a call that a carrier forked, when another branch was answered before. Two
+// calls would be up in one slot, or one without: this one ends here. That departs from RFC 3261 section 16.7
+// step 5; whoever forks takes one answer.
+func (f *forwarding) elsewhere(tx *clientTx, m *wire.Message) {
+	f.hung = &hungUp{w: f.w, key: f.call.key, reason: reasonValue("answered elsewhere")}
+	f.done = true
+	f.tooLate(tx, m)
+	f.cancelOthers(nil)
+	f.tx.respond(f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req)))
+}
+
 // tooLate takes a 2xx to a call that was hung up before: it is acknowledged, and its sender gets a BYE.
 func (f *forwarding) tooLate(tx *clientTx, m *wire.Message) {
 	d, ok := f.calleeDialog(tx.to, m)
