@@ -196,12 +196,15 @@ func (w *worker) judged(a *ask, p *plan, q *petition, got tandem.Admitted, refus
 	if !p.counted {
 		p.legs[0].targets = chosen(q.targets, q.Among[:got.Usable])
 	}
-	if w.calls.live[callKey{a.m.CallID, a.m.From.Tag}] != nil {
+	if known := w.calls.live[callKey{a.m.CallID, a.m.From.Tag}]; known != nil {
 		// A proxy on the way sent it back to us, or a carrier forked it.
 		if got.Slot != 0 {
 			w.deps.Balancer.Release(got.Slot)
 		}
 		q.joined.leave()
+		if known.closedTo(a.peer) { // since it was asked about
+			return nil, refuse(482, "Loop Detected: this call is under way")
+		}
 		return nil, nil
 	}
 	if q.joined != nil {
