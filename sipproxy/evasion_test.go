@@ -165,3 +165,23 @@ func TestForksAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// What a feature server sends out of an emergency call is one too: no limit keeps it back.
+func TestEmergencySecondLeg(t *testing.T) {
+	for _, tt := range []struct{ name, user, want string }{
+		{"emergency", "112", "100"},
+		{"another number", "1121", "486"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, s := weighedRig(t)
+			s.refuse["g1"] = tandem.Refusal{Code: 486, Reason: "permitted"}
+			got := r.deliverRaw(node1, coreCall("sip:"+tt.user+"@acme.voice.example.net"))
+			if st := statuses(got, node1); st != tt.want {
+				t.Fatalf("answered %q, want %s", st, tt.want)
+			}
+			if tt.want == "100" && r.find(got, "INVITE sip:112@").to.remote != node3.remote {
+				t.Errorf("sent %s", starts(got))
+			}
+		})
+	}
+}
