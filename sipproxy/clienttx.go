@@ -96,7 +96,7 @@ func (tx *clientTx) fared(status int) {
 	}
 	if status > 100 && !tx.told && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
-		tx.w.deps.Observer.SetUp(tx.node, tx.first, status/100 == 5, false)
+		tx.w.deps.Observer.SetUp(tx.node, tx.leg.f.plan.account, tx.first, status/100 == 5, false)
 	}
 }
 
@@ -214,7 +214,7 @@ func (tx *clientTx) wake(which alarmKind) {
 	tx.w.count.timeouts.Add(1)
 	if tx.leg != nil && tx.state == calling && tx.invite() && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
-		tx.w.deps.Observer.SetUp(tx.node, tx.w.now.Sub(tx.sent), false, true)
+		tx.w.deps.Observer.SetUp(tx.node, tx.leg.f.plan.account, tx.w.now.Sub(tx.sent), false, true)
 	}
 	if tx.leg == nil {
 		tx.end()

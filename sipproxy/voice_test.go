@@ -13,8 +13,8 @@ import (
 // clinic is an Observer that keeps what it is told.
 type clinic struct{ log []string }
 
-func (c *clinic) SetUp(node string, _ time.Duration, failed, timedOut bool) {
-	c.log = append(c.log, fmt.Sprintf("set-up %s %v %v", node, failed, timedOut))
+func (c *clinic) SetUp(node, account string, _ time.Duration, failed, timedOut bool) {
+	c.log = append(c.log, fmt.Sprintf("set-up %s %s %v %v", node, account, failed, timedOut))
 }
 func (c *clinic) Broken(node, _ string) { c.log = append(c.log, "broken "+node) }
 func (c *clinic) Probed(node string, _ time.Duration, answered bool) bool {
@@ -48,14 +48,14 @@ func TestCallsTellOfTheirNodes(t *testing.T) {
 			r.answer(out, 100, "")
 			r.answer(out, 180, "tt")
 			r.answer(out, 200, "tt")
-		}, "set-up n1 false false"},
-		{"busy is no failure", func(r *rig) { r.answer(ring(r), 486, "tt") }, "set-up n1 false false"},
+		}, "set-up n1 1001 false false"},
+		{"busy is no failure", func(r *rig) { r.answer(ring(r), 486, "tt") }, "set-up n1 1001 false false"},
 		{"failed, and the next one", func(r *rig) { r.answer(r.find(r.answer(ring(r), 503, "tt"), "INVITE"), 200, "tt") },
-			"set-up n1 true false set-up n2 false false"},
+			"set-up n1 1001 true false set-up n2 1001 false false"},
 		{"silent", func(r *rig) {
 			ring(r)
 			r.advance(r.s.cfg.FailoverAfter)
-		}, "set-up n1 false true"},
+		}, "set-up n1 1001 false true"},
 		{"nothing listens", func(r *rig) {
 			out := ring(r)
 			r.w.handle(event{kind: targetFailed, from: out.to}, r.now)
