@@ -1,6 +1,7 @@
 package sipproxy
 
 import (
+	"slices"
 	"time"
 
 	"tandem/internal/tandem"
@@ -100,9 +101,14 @@ func (tx *clientTx) fared(status int) {
 	}
 }
 
-// broken tells the observer that nothing gets through to a node.
-func (w *worker) broken(node string) {
-	if node != "" && w.deps.Observer != nil {
+// broken tells the observer that nothing gets through to a node, if to is where the node says that it is: requests
+// within a dialog go where their senders say, and what nobody listens to beside it is none of its faults.
+func (w *worker) broken(node string, to hop) {
+	if w.deps.Observer == nil {
+		return
+	}
+	n := w.dir.Node(node)
+	if n != nil && n.Ports.Of(to.transport) == to.remote.Port() && slices.Contains(n.Addresses, to.remote.Addr().Unmap()) {
 		w.deps.Observer.Broken(node, "cannot be reached")
 		w.probes.refused(node)
 	}
@@ -246,7 +252,7 @@ func (tx *clientTx) unreachable() {
 		return
 	}
 	tx.end()
-	tx.w.broken(tx.node)
+	tx.w.broken(tx.node, tx.to)
 	if tx.leg != nil {
 		tx.leg.unreachable(tx)
 	}

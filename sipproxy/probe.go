@@ -167,7 +167,9 @@ func (w *worker) probe(node, callID string) {
 	m.Prepend(wire.Field(wire.NameVia, w.viaValue(to, w.branches.text(w.now, branch{id: id, back: to}, m.CallID, m.CSeq))))
 	tx, err := w.start(id, m, to, w.cfg.Probes.Timeout, nil)
 	if err != nil {
-		w.broken(node)
+		if isRefused(err) {
+			w.broken(node, to)
+		}
 		w.probes.asked(node, 0, false)
 		return
 	}

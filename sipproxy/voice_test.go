@@ -2,6 +2,7 @@ package sipproxy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,16 @@ func TestCallsTellOfTheirNodes(t *testing.T) {
 			out := ring(r)
 			r.w.handle(event{kind: targetFailed, from: out.to}, r.now)
 		}, "broken n1"},
+		{"too long for a datagram", func(r *rig) {
+			r.net.tooLong = map[netip.AddrPort]bool{node1.remote: true, node2.remote: true}
+			r.deliverRaw(pstn, carrierCall())
+		}, ""},
+		{"a request within the dialog to where nobody listens", func(r *rig) {
+			_, ok := r.setUp()
+			info := fromCaller("INFO", ok)
+			info.uri = "sip:b2b@127.0.0.11:9"
+			r.w.handle(event{kind: targetFailed, from: r.find(r.deliverRaw(pstn, info.text(pstn)), "INFO").to}, r.now)
+		}, "set-up n1 1001 false false"},
 		{"100 alone tells nothing", func(r *rig) { r.answer(ring(r), 100, "") }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
