@@ -95,11 +95,14 @@ func (tx *clientTx) fared(status int) {
 		tx.first = max(tx.w.now.Sub(tx.sent), time.Nanosecond)
 		tx.leg.f.call.tried(tx.w)
 	}
-	if status > 100 && !tx.told && tx.node != "" && tx.w.deps.Observer != nil {
+	if status > 100 && !tx.told && tx.sets() && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
 		tx.w.deps.Observer.SetUp(tx.node, tx.leg.f.plan.account, tx.first, status/100 == 5, false)
 	}
 }
+
+// sets reports whether the request sets a call up: what a re-INVITE meets, its sender can arrange.
+func (tx *clientTx) sets() bool { return tx.invite() && tx.leg.f.req.To.Tag == "" }
 
 // broken tells the observer that nothing gets through to a node, if to is where the node says that it is: requests
 // within a dialog go where their senders say, and what nobody listens to beside it is none of its faults.
@@ -218,7 +221,7 @@ func (tx *clientTx) wake(which alarmKind) {
 		return
 	}
 	tx.w.count.timeouts.Add(1)
-	if tx.leg != nil && tx.state == calling && tx.invite() && tx.node != "" && tx.w.deps.Observer != nil {
+	if tx.leg != nil && tx.state == calling && tx.sets() && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
 		tx.w.deps.Observer.SetUp(tx.node, tx.leg.f.plan.account, tx.w.now.Sub(tx.sent), false, true)
 	}

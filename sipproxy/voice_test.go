@@ -71,6 +71,14 @@ func TestCallsTellOfTheirNodes(t *testing.T) {
 			info.uri = "sip:b2b@127.0.0.11:9"
 			r.w.handle(event{kind: targetFailed, from: r.find(r.deliverRaw(pstn, info.text(pstn)), "INFO").to}, r.now)
 		}, "set-up n1 1001 false false"},
+		{"a re-INVITE out of order, and one to where nobody listens", func(r *rig) {
+			_, ok := r.setUp()
+			re := fromCaller("INVITE", ok)
+			r.answer(r.find(r.deliverRaw(pstn, re.text(pstn)), "INVITE"), 500, "tt")
+			re.uri, re.branch, re.cseq = "sip:b2b@127.0.0.11:9", "z9hG4bKastray", 3
+			r.deliverRaw(pstn, re.text(pstn))
+			r.advance(40 * time.Second)
+		}, "set-up n1 1001 false false"},
 		{"100 alone tells nothing", func(r *rig) { r.answer(ring(r), 100, "") }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
