@@ -185,3 +185,24 @@ func TestEmergencySecondLeg(t *testing.T) {
 		})
 	}
 }
+
+// Nobody uses up the numbers that a BYE of ours would need.
+func TestNoCSeqIsTheLast(t *testing.T) {
+	const last = 1<<31 - 1
+	r := newRig(t)
+	if got := r.one(r.deliverRaw(pstn, carrierCall(func(m *msg) { m.cseq = last }))); got.m.Status != 400 {
+		t.Fatalf("INVITE: %s", got.start())
+	}
+	_, ok := r.setUp()
+	info := fromCaller("INFO", ok)
+	info.cseq = last
+	if got := r.one(r.deliverRaw(pstn, info.text(pstn))); got.m.Status != 400 {
+		t.Fatalf("INFO: %s", got.start())
+	}
+	info.cseq, info.branch = last-1<<16, "z9hG4bKhigh"
+	r.find(r.deliverRaw(pstn, info.text(pstn)), "INFO")
+	sent, _ := r.hangup()
+	if bye := r.find(sent, "BYE sip:b2b@127.0.0.11:5060 "); bye.m.CSeq != last-1<<16+1 {
+		t.Errorf("BYE with CSeq %d", bye.m.CSeq)
+	}
+}
