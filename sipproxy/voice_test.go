@@ -129,6 +129,37 @@ func TestProbes(t *testing.T) {
 	}
 }
 
+// A node is asked at the first of its addresses that can be reached from here, over what both speak.
+func TestProbeGoesWhereItCan(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ports tandem.Ports
+		addrs []string
+		want  string
+	}{
+		{"its first address is of the other family", tandem.Ports{UDP: 5060}, []string{"2001:db8::11", "127.0.0.11"}, "udp 127.0.0.11:5060"},
+		{"TCP only", tandem.Ports{TCP: 5070}, []string{"127.0.0.11"}, "tcp 127.0.0.11:5070"},
+		{"nowhere", tandem.Ports{UDP: 5060}, []string{"2001:db8::11"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, _ := watchedRig(t)
+			n := &tandem.Node{Head: tandem.Head{ID: "n1"}, Cluster: "east", Ports: tt.ports}
+			for _, a := range tt.addrs {
+				n.Addresses = append(n.Addresses, netip.MustParseAddr(a))
+			}
+			r.s.Apply([]tandem.Change{{Revision: 900, Kind: tandem.KindNode, ID: "n1", Object: n}})
+			_, to, ok := r.w.question("n1", "probe-1")
+			got := ""
+			if ok {
+				got = to.transport.String() + " " + to.remote.String()
+			}
+			if got != tt.want {
+				t.Errorf("asked %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // Whose turn it is: new nodes at once and thrice, those that never answer more and more rarely, those
 // set out never, all four in a row after a miss.
 func TestProbeTurns(t *testing.T) {
