@@ -268,10 +268,10 @@ func (b *Balancer) Broken(node, what string) {
 	b.observe(node, func(w *watch, now time.Time) { w.fall(now, "transport: "+what) })
 }
 
-// SetUp says how an INVITE fared at a node: the time to its first answer, whatever that was; failed
-// for a 5xx, timedOut when none came.
-func (b *Balancer) SetUp(node string, took time.Duration, failed, timedOut bool) {
-	b.observe(node, func(w *watch, now time.Time) { w.setUp(now, took, failed, timedOut) })
+// SetUp says how an INVITE of an account's call fared at a node: the time to its first answer, whatever that was;
+// failed for a 5xx, timedOut when none came.
+func (b *Balancer) SetUp(node, account string, took time.Duration, failed, timedOut bool) {
+	b.observe(node, func(w *watch, now time.Time) { w.setUp(now, attempt{account, took, failed, timedOut}) })
 }
 
 // Reported says what load a node gives itself: 0 idle, 1 full.

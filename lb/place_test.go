@@ -119,7 +119,7 @@ func (o *ours) answered(n int, took time.Duration) {
 	slot := o.early[n][0]
 	o.early[n] = o.early[n][1:]
 	o.b.Answered(slot)
-	o.b.SetUp(fmt.Sprint("n", n), took, false, false)
+	o.b.SetUp(fmt.Sprint("n", n), "a", took, false, false)
 	o.slots[n] = append(o.slots[n], slot)
 }
 

@@ -105,11 +105,14 @@ type watch struct {
 	why    string // of a state that takes no calls
 	score  Score
 
-	trip, loss, answer, failed, load mean
-	voice                            voices
+	trip, loss, answer, load mean
+	voice                    voices
+	callers                  callers
 
 	missed   int           // probes in a row
 	timeouts int           // of traffic, in a row
+	waiting  string        // the account of the first of them
+	several  bool          // they are of several accounts
 	answered int           // probes since it went down
 	under    time.Duration // below Low while good, from High on while not
 	seen     time.Time     // last look
@@ -160,16 +163,22 @@ func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	return false
 }
 
-// setUp takes the outcome of one INVITE: the time to its first answer, and whether it failed (5xx)
-// or timed out.
-func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) {
+// attempt is how one INVITE fared.
+type attempt struct {
+	account          string
+	took             time.Duration // to its first answer
+	failed, timedOut bool          // by a 5xx; without any answer
+}
+
+// setUp takes the outcome of one INVITE.
+func (w *watch) setUp(now time.Time, x attempt) {
 	sample := 0.0
-	if failed || timedOut {
+	if x.failed || x.timedOut {
 		sample = 1
 	}
-	w.failed.add(now, sample, setUpTau, w.backOff(setUpStale))
-	w.answer.add(now, took.Seconds(), setUpTau, w.backOff(setUpStale))
-	if !timedOut {
+	w.callers.add(now, x.account, sample, w.backOff(setUpStale))
+	if !x.timedOut {
+		w.answer.add(now, x.took.Seconds(), setUpTau, w.backOff(setUpStale))
 		w.timeouts = 0
 		if w.state == StateDown && !w.spoke {
 			w.turn(now, StateUnknown, "") // it answers calls
@@ -177,7 +186,11 @@ func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) 
 		w.alive = true
 		return
 	}
-	if w.timeouts++; w.timeouts >= w.policy.Timeouts {
+	if w.timeouts == 0 {
+		w.waiting, w.several = x.account, false
+	}
+	w.several = w.several || x.account != w.waiting
+	if w.timeouts++; w.timeouts >= w.policy.Timeouts && (w.several || w.callers.alone(now)) {
 		w.fall(now, "calls time out")
 	}
 }
@@ -188,7 +201,8 @@ func (w *watch) fall(now time.Time, why string) {
 	if w.state != StateDown {
 		w.turn(now, StateDown, why)
 		w.answered = 0
-		w.failed, w.answer = mean{}, mean{}
+		w.callers.forget()
+		w.answer = mean{}
 	}
 }
 
@@ -214,8 +228,8 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 	if w.loss.known(now, probeStale) && w.trip.n > 0 {
 		parts[PartProbe] = speech(w.trip.value/2, w.loss.value)
 	}
-	if w.failed.known(now, w.backOff(setUpStale)) {
-		parts[PartSetUp] = max(speech(0, w.failed.value)-Score(20*max(w.answer.value-1, 0)), 0)
+	if failed, samples := w.callers.failed(now, w.backOff(setUpStale)); samples >= warmUp {
+		parts[PartSetUp] = max(speech(0, failed)-Score(20*max(w.answer.value-1, 0)), 0)
 	}
 	if w.load.n > 0 && now.Sub(w.load.at) <= loadStale {
 		parts[PartLoad] = Score(min(max(bestScore-215*max(w.load.value-0.8, 0), 0), bestScore))
@@ -224,6 +238,12 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 		parts[PartVoice] = rating(mos)
 	}
 	return parts
+}
+
+// failed is the share of set-ups that failed of late.
+func (w *watch) failed(now time.Time) float64 {
+	share, _ := w.callers.failed(now, w.backOff(setUpStale))
+	return share
 }
 
 // untried reports whether a node that is down may just not have been started yet: it is new here and

@@ -123,7 +123,7 @@ func (p *patientNode) call(ctx context.Context) {
 		}
 		p.mu.Unlock()
 		if refused.Code == 0 && p.calls {
-			p.b.SetUp("b1", trip+answer, failed, false)
+			p.b.SetUp("b1", "a", trip+answer, failed, false)
 		}
 		p.b.Release(placed.Slot)
 	}
@@ -230,7 +230,7 @@ func TestParts(t *testing.T) {
 		}
 	}
 	probe := func(b *lb.Balancer) { b.Probed("b1", 20*time.Millisecond, true) }
-	timeout := func(b *lb.Balancer) { b.SetUp("b1", time.Second, false, true) }
+	timeout := func(b *lb.Balancer) { b.SetUp("b1", "a", time.Second, false, true) }
 	for _, c := range []struct {
 		name  string
 		cfg   lb.Config
@@ -255,12 +255,12 @@ func TestParts(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			b.Probed("b1", 0, false)
 		}, lb.StateUnknown},
-		{"refused before it answered a call", lb.Config{}, func(b *lb.Balancer) { b.Broken("b1", "refused"); b.SetUp("b1", time.Second, false, false) }, lb.StateUnknown},
+		{"refused before it answered a call", lb.Config{}, func(b *lb.Balancer) { b.Broken("b1", "refused"); b.SetUp("b1", "a", time.Second, false, false) }, lb.StateUnknown},
 		{"transport error", lb.Config{}, func(b *lb.Balancer) { times(3, probe)(b); b.Broken("b1", "refused") }, lb.StateDown},
 		{"time-outs in a row", lb.Config{}, times(5, timeout), lb.StateDown},
 		{"time-outs, interrupted", lb.Config{}, times(9, func(b *lb.Balancer) {
 			timeout(b)
-			b.SetUp("b1", time.Millisecond, false, false)
+			b.SetUp("b1", "a", time.Millisecond, false, false)
 		}), lb.StateDegraded},
 		{"three missed probes", lb.Config{}, func(b *lb.Balancer) { times(9, probe)(b); missed(b, 3) }, lb.StateGood},
 		{"four missed probes", lb.Config{}, func(b *lb.Balancer) { times(9, probe)(b); missed(b, 4) }, lb.StateDown},
@@ -325,7 +325,7 @@ func TestStale(t *testing.T) {
 		b := newBalancer(t, lb.Config{}, nil)
 		calls := func(n int, failed bool) lb.NodeStatus {
 			for range n {
-				b.SetUp("b1", 10*time.Millisecond, failed, false)
+				b.SetUp("b1", "a", 10*time.Millisecond, failed, false)
 				time.Sleep(time.Millisecond)
 			}
 			b.PutNode(node("b1", "b"))

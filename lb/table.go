@@ -91,7 +91,7 @@ func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 	ramped := b.ramp(w, now)
 	s := NodeStatus{
 		ID: n.ID, State: w.state, Why: w.why, Score: w.score, Parts: w.parts(now), Since: w.since,
-		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed.value, Load: w.load.value,
+		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed(now), Load: w.load.value,
 		Weight: float64(cmp.Or(n.Weight, 100)) * ramped,
 		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
 		Wanted: cmp.Or(n.State, tandem.NodeActive), set: !n.Available(), ramped: ramped,

@@ -28,8 +28,8 @@ type Balancer interface {
 
 // Observer is told how nodes fare.
 type Observer interface {
-	// SetUp says how an INVITE fared: the time to its first answer, failed for a 5xx.
-	SetUp(node string, took time.Duration, failed, timedOut bool)
+	// SetUp says how an INVITE of an account's call fared: the time to its first answer, failed for a 5xx.
+	SetUp(node, account string, took time.Duration, failed, timedOut bool)
 	Broken(node, what string)
 	// Probed says how an OPTIONS fared; it reports whether three more are due at once.
 	Probed(node string, trip time.Duration, answered bool) (again bool)

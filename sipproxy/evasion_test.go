@@ -165,3 +165,44 @@ func TestForksAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// What a feature server sends out of an emergency call is one too: no limit keeps it back.
+func TestEmergencySecondLeg(t *testing.T) {
+	for _, tt := range []struct{ name, user, want string }{
+		{"emergency", "112", "100"},
+		{"another number", "1121", "486"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, s := weighedRig(t)
+			s.refuse["g1"] = tandem.Refusal{Code: 486, Reason: "permitted"}
+			got := r.deliverRaw(node1, coreCall("sip:"+tt.user+"@acme.voice.example.net"))
+			if st := statuses(got, node1); st != tt.want {
+				t.Fatalf("answered %q, want %s", st, tt.want)
+			}
+			if tt.want == "100" && r.find(got, "INVITE sip:112@").to.remote != node3.remote {
+				t.Errorf("sent %s", starts(got))
+			}
+		})
+	}
+}
+
+// Nobody uses up the numbers that a BYE of ours would need.
+func TestNoCSeqIsTheLast(t *testing.T) {
+	const last = 1<<31 - 1
+	r := newRig(t)
+	if got := r.one(r.deliverRaw(pstn, carrierCall(func(m *msg) { m.cseq = last }))); got.m.Status != 400 {
+		t.Fatalf("INVITE: %s", got.start())
+	}
+	_, ok := r.setUp()
+	info := fromCaller("INFO", ok)
+	info.cseq = last
+	if got := r.one(r.deliverRaw(pstn, info.text(pstn))); got.m.Status != 400 {
+		t.Fatalf("INFO: %s", got.start())
+	}
+	info.cseq, info.branch = last-1<<16, "z9hG4bKhigh"
+	r.find(r.deliverRaw(pstn, info.text(pstn)), "INFO")
+	sent, _ := r.hangup()
+	if bye := r.find(sent, "BYE sip:b2b@127.0.0.11:5060 "); bye.m.CSeq != last-1<<16+1 {
+		t.Errorf("BYE with CSeq %d", bye.m.CSeq)
+	}
+}

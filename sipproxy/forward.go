@@ -166,7 +166,9 @@ func (l *leg) try() {
 		f.call.met(t.hop, l.plan.name)
 		tx, err := w.start(id, m, t.hop, patience, l)
 		if err != nil {
-			w.broken(t.node)
+			if isRefused(err) { // and not too long, or too much for us
+				w.broken(t.node, t.hop)
+			}
 			w.count.failovers.Add(1)
 			continue
 		}

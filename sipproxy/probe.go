@@ -167,7 +167,9 @@ func (w *worker) probe(node, callID string) {
 	m.Prepend(wire.Field(wire.NameVia, w.viaValue(to, w.branches.text(w.now, branch{id: id, back: to}, m.CallID, m.CSeq))))
 	tx, err := w.start(id, m, to, w.cfg.Probes.Timeout, nil)
 	if err != nil {
-		w.broken(node)
+		if isRefused(err) {
+			w.broken(node, to)
+		}
 		w.probes.asked(node, 0, false)
 		return
 	}
@@ -189,21 +191,13 @@ func (w *worker) probe(node, callID string) {
 
 // question makes the OPTIONS for a node, and says where it goes; false when it cannot be reached from here.
 func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
-	n := w.dir.Node(node)
-	if n == nil || len(n.Addresses) == 0 {
-		return nil, hop{}, false
-	}
-	t := tandem.UDP
-	if n.Ports.UDP == 0 {
-		t = tandem.TCP
-	}
-	to, ok := w.hopTo(t, netipAddrPort(n.Addresses[0], n.Ports.Of(t)))
+	to, ok := w.doorOf(w.dir.Node(node))
 	if !ok {
 		return nil, hop{}, false
 	}
 	own := w.locals[to.listener].host
 	uri := "sip:" + to.remote.String()
-	if t == tandem.TCP {
+	if to.transport == tandem.TCP {
 		uri += ";transport=tcp"
 	}
 	tag := strconv.FormatUint(w.rand.Uint64(), 36)
@@ -213,6 +207,23 @@ func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
 		wire.Field(wire.NameCallID, m.CallID), wire.Field(wire.NameCSeq, cseqValue(1, "OPTIONS")),
 	}
 	return m, to, true
+}
+
+// doorOf finds the first of a node's addresses that can be reached from here, over UDP if it takes that.
+func (w *worker) doorOf(n *tandem.Node) (hop, bool) {
+	if n == nil {
+		return hop{}, false
+	}
+	for _, t := range [...]tandem.Transport{tandem.UDP, tandem.TCP} {
+		for _, addr := range n.Addresses {
+			if port := n.Ports.Of(t); port != 0 {
+				if to, ok := w.hopTo(t, netipAddrPort(addr, port)); ok {
+					return to, true
+				}
+			}
+		}
+	}
+	return hop{}, false
 }
 
 // loadOf reads what a node says about its load.
