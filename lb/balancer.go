@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,7 @@ type Balancer struct {
 	cfg    Config
 	leases Leases
 	clock  func() time.Time
+	dice   func() float64
 	log    *slog.Logger
 	ledger *ledger
 	slots  *slots
@@ -107,6 +109,7 @@ type member struct {
 type Deps struct {
 	Leases Leases           // nil: every permitted slot is this instance's own
 	Now    func() time.Time // nil: the machine's clock
+	Dice   func() float64   // 0 to 1 without 1, by which equals take turns; nil: random ones
 }
 
 // New checks cfg and returns a Balancer without groups and nodes.
@@ -119,11 +122,14 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Balancer, error) {
 	}
 	cfg = cfg.withDefaults()
 	b := &Balancer{
-		cfg: cfg, leases: deps.Leases, clock: deps.Now, log: log.With("part", "lb"),
+		cfg: cfg, leases: deps.Leases, clock: deps.Now, dice: deps.Dice, log: log.With("part", "lb"),
 		ledger: newLedger(), slots: newSlots(cfg.MaxCalls), nodes: make(map[string]*member),
 	}
 	if b.clock == nil {
 		b.clock = time.Now
+	}
+	if b.dice == nil {
+		b.dice = rand.Float64
 	}
 	b.publish(b.clock())
 	return b, nil
@@ -155,10 +161,14 @@ func (b *Balancer) Look() {
 // that are up ends none of them, and admits no more until enough have ended.
 func (b *Balancer) PutGroup(g Group) {
 	g.Permitted = min(max(g.Permitted, 0), mostPermitted)
-	a := b.ledger.open(g.ID, func(a *account) { a.rules.Store(&g) })
-	if b.leases == nil || g.Permitted == Unlimited {
+	var old *Group
+	a := b.ledger.open(g.ID, func(a *account) { old = a.rules.Swap(&g) })
+	switch {
+	case b.leases == nil || g.Permitted == Unlimited:
 		a.hold(g.Permitted)
-	} else {
+	case old != nil && old.Permitted == Unlimited:
+		a.hold(0) // nothing of it was leased
+	default:
 		a.lower(g.Permitted)
 	}
 }
@@ -173,8 +183,15 @@ func (b *Balancer) Hold(group string, n int) {
 	if a == nil {
 		return
 	}
-	if rules := a.rules.Load(); rules != nil {
-		a.hold(min(n, rules.Permitted))
+	for {
+		rules, limit := a.rules.Load(), 0
+		if rules != nil {
+			limit = min(n, rules.Permitted)
+		}
+		a.hold(limit)
+		if a.rules.Load() == rules { // else they changed, and what was held for them may be gone
+			return
+		}
 	}
 }
 
@@ -182,6 +199,32 @@ func (b *Balancer) Hold(group string, n int) {
 func (b *Balancer) Used(group string) int {
 	if a := b.ledger.find(group); a != nil {
 		return a.used()
+	}
+	return 0
+}
+
+// keep takes up to n slots of a group for the callers of a question to the leases, before the next one
+// lowers what is held.
+func (b *Balancer) keep(group string, n int) {
+	if a := b.ledger.find(group); a != nil {
+		a.keep(n)
+	}
+}
+
+// Held returns how many calls of a group may be up here: what Leases hold, else what is permitted.
+func (b *Balancer) Held(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		return int(a.word.Load() & 0xffffffff)
+	}
+	return 0
+}
+
+// permitted returns how many calls of a group may be up; zero when it is unknown.
+func (b *Balancer) permitted(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		if rules := a.rules.Load(); rules != nil {
+			return rules.Permitted
+		}
 	}
 	return 0
 }

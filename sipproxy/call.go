@@ -26,13 +26,14 @@ type call struct {
 	seen tandem.Call
 	old  alarm
 	of   *worker
-	// What hanging up needs: the INVITE until its final answer, and the highest CSeq towards each side.
-	invite *forwarding
-	cseqs  [2]uint32
-	leap   uint32 // what may have passed of them unseen, before a restart
-	seat   *seat  // nil without a balancer
-	sealed string // value of callHeader, once it was asked for
-	vitals vitals
+	// What hanging up needs: its INVITEs until they are answered, several when a carrier forked it, and
+	// the highest CSeq towards each side.
+	invites []*forwarding
+	cseqs   [2]uint32
+	leap    uint32 // what may have passed of them unseen, before a restart
+	seat    *seat  // nil without a balancer
+	sealed  string // value of callHeader, once it was asked for
+	vitals  vitals
 }
 
 // callTable holds the live calls of one worker and remembers those that ended last.
@@ -52,14 +53,18 @@ func newCallTable(limit int) callTable {
 	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), ids: make(map[string]*call), dead: make(map[callKey]*hungUp)}
 }
 
-// begin notes a call whose INVITE was accepted for processing; nil when it is known already, or
-// when the table is full: then it goes unseen, but it goes.
+// begin notes a call whose INVITE was accepted for processing; nil when it is known already and a
+// feature server has sent it back, or when the table is full: then it goes unseen, but it goes. What a
+// carrier forked is one call.
 func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 	m := a.m
 	c := &call{key: callKey{m.CallID, m.From.Tag}, of: w, seat: seat}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.live[c.key] != nil {
+	if known := t.live[c.key]; known != nil {
+		if a.peer != nil && a.peer.Role == tandem.PeerCarrier && !known.seen.WasAnswered() {
+			return known
+		}
 		return nil
 	}
 	if len(t.live) >= t.limit {
@@ -92,6 +97,7 @@ func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 	c.vitals.age, c.vitals.heard = w.now.Add(longest), w.now
 	c.watch(w)
 	w.recorder.note(c.seen)
+	w.ladders.begin(w, a, c.seen.ID, p.account)
 	return c
 }
 
@@ -197,13 +203,14 @@ func (c *call) ringing(w *worker, node string, status int) {
 
 // answered notes a 2xx, m. dialogs are what requests to both sides are made of, nil when that is not known.
 func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire.Message) {
-	if c == nil || c.seen.WasAnswered() {
+	if c == nil || c.seen.WasAnswered() || c.seen.State == tandem.CallEnded {
 		return
 	}
 	c.vitals.age, c.vitals.heard = w.now.Add(w.cfg.MaxAge), w.now
 	c.vitals.focus[calleeSide] = isFocus(m) || c.seen.Type == "conference"
 	c.seat.answered()
-	c.invite = nil
+	c.invites = nil
+	c.timed(w, m)
 	c.change(func(s *tandem.Call) {
 		s.Enter(tandem.CallAnswered, w.now)
 		w.at(s, node)
@@ -211,14 +218,21 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 		if dialogs != nil {
 			s.Dialogs = dialogs
 		}
-		s.Expires = c.vitals.age.UTC()
+		s.Expires = c.expires().UTC()
 	})
-	c.timed(w, m)
+	c.watch(w)
 	c.enter(w, c.upState())
 }
 
-// failed ends a call that was never answered.
-func (c *call) failed(w *worker, status int) {
+// failed ends a call that was never answered, once the last of its INVITEs has failed.
+func (c *call) failed(w *worker, f *forwarding, status int) {
+	if c == nil || c.seen.WasAnswered() {
+		return
+	}
+	c.invites = slices.DeleteFunc(c.invites, func(x *forwarding) bool { return x == f })
+	if len(c.invites) > 0 {
+		return
+	}
 	cause, by := strconv.Itoa(status), tandem.EndedByCallee
 	switch status {
 	case 487:
@@ -244,6 +258,7 @@ func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 		}
 		w.calls.remember(*s)
 		w.calls.drop(c)
+		w.ladders.ended(c.key)
 	})
 }
 
@@ -259,10 +274,12 @@ func (t *callTable) remember(c tandem.Call) {
 
 // byeSent returns what takes the answer to a BYE, whichever side sent it; nil when it ends no call. A
 // call is over when its BYE was answered, or when nobody is there to answer it: what is refused, or
-// is of another fork's dialog, ends nothing.
+// is of another fork's dialog, ends nothing, and a call that is not answered yet ends by its INVITE.
+// Whoever sends a BYE may aim it where nobody knows the call, at another port of a node for one: after all but
+// a 2xx, both sides get one of our own.
 func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
 	c, to := t.of(m)
-	if c == nil {
+	if c == nil || !c.seen.WasAnswered() {
 		return nil
 	}
 	by, callee := tandem.EndedByCaller, m.To.Tag
@@ -274,8 +291,11 @@ func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
 	}
 	return func(status int) {
 		switch {
-		case status/100 == 2, status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+		case c.seen.State == tandem.CallEnded:
+		case status/100 == 2:
 			c.end(w, "bye", by, 0)
+		case status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+			w.terminate(c, "bye", "", by, func(error) {})
 		}
 	}
 }

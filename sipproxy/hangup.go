@@ -183,8 +183,8 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 		done(errOver)
 		return
 	}
-	answered, f := c.seen.WasAnswered(), c.invite
-	if !answered && f == nil {
+	answered, invites := c.seen.WasAnswered(), c.invites
+	if !answered && len(invites) == 0 {
 		done(errors.New("it was being set up when the process was started again; it ends by itself"))
 		return
 	}
@@ -194,7 +194,9 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 	}
 	h := w.bury(c, reason, done)
 	c.end(w, "hangup", tandem.EndedByAppliance, 480)
-	f.hangup(h)
+	for _, f := range invites {
+		f.hangup(h)
+	}
 	done(nil)
 }
 
@@ -255,6 +257,17 @@ func (f *forwarding) hangup(h *hungUp) {
 	f.cancelOthers(nil)
 	f.done = true
 	f.tx.respond(f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req), wire.Header{Raw: "Reason", Value: h.reason}))
+}
+
+// elsewhere takes a 2xx to one branch of a call that a carrier forked, when another branch was answered before. Two
+// calls would be up in one slot, or one without: this one ends here. That departs from RFC 3261 section 16.7
+// step 5; whoever forks takes one answer.
+func (f *forwarding) elsewhere(tx *clientTx, m *wire.Message) {
+	f.hung = &hungUp{w: f.w, key: f.call.key, reason: reasonValue("answered elsewhere")}
+	f.done = true
+	f.tooLate(tx, m)
+	f.cancelOthers(nil)
+	f.tx.respond(f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req)))
 }
 
 // tooLate takes a 2xx to a call that was hung up before: it is acknowledged, and its sender gets a BYE.
