@@ -117,6 +117,7 @@ func (b *Balancer) ramp(w *watch, now time.Time) float64 {
 
 func newCluster(nodes []NodeStatus, dice func() float64) *cluster {
 	c := &cluster{dice: dice}
+	compare(nodes)
 	usual := usualAnswer(nodes)
 	last := -1
 	for i := range nodes {
@@ -136,6 +137,29 @@ func newCluster(nodes []NodeStatus, dice func() float64) *cluster {
 		*tier = append(*tier, n.candidate)
 	}
 	return c
+}
+
+// compare tells the nodes of each tier how its available ones stand.
+func compare(nodes []NodeStatus) {
+	for rest := nodes; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].priority == rest[0].priority {
+			n++
+		}
+		calls, weight, many := 0.0, 0.0, 0.0
+		for i := range rest[:n] {
+			if rest[i].Available {
+				calls, weight, many = calls+float64(rest[i].Calls), weight+rest[i].Weight, many+1
+			}
+		}
+		for i := range rest[:n] {
+			c := &rest[i].candidate
+			if c.usual = c.weight; many > 0 {
+				c.usual, c.even = weight/many, calls/weight
+			}
+		}
+		rest = rest[n:]
+	}
 }
 
 // usualAnswer is the median time to the first answer of the available nodes that have one.

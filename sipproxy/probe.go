@@ -18,7 +18,7 @@ const loadHeader = "Tandem-Load"
 // How probes are paced.
 const (
 	probeTick   = 25 * time.Millisecond // how often it is looked whose turn it is
-	probeBurst  = 3                     // further ones after a first miss
+	probeBurst  = 3                     // further ones after a first miss, or while there is doubt
 	probeGap    = 65 * time.Millisecond // between those of a burst: three within 200 ms
 	probeQuiet  = 30 * time.Second      // at the most, between those to a node that never answers
 	probeStarts = 3                     // of a node that is new, in quick succession
@@ -151,7 +151,12 @@ func (p *probes) noted(node string, answered, again bool) (silent bool) {
 		silent = true
 	}
 	if again {
-		x.burst, x.next = probeBurst, time.Time{}
+		x.burst = probeBurst
+		if soon := time.Now().Add(probeGap); !answered {
+			x.next = time.Time{}
+		} else if soon.Before(x.next) {
+			x.next = soon
+		}
 	}
 	return silent
 }
