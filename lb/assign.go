@@ -99,8 +99,9 @@ func (p *Plan) Moved() int {
 	return moved
 }
 
-// mostExpected bounds one group's and one cluster's number, so that sums cannot overflow.
-const mostExpected = 1 << 36
+// Unbounded is the capacity of a cluster that has no bound. It bounds any group's and cluster's number,
+// so that sums cannot overflow.
+const Unbounded = 1 << 36
 
 // none is the index of no cluster.
 const none = int32(-1)
@@ -136,11 +137,12 @@ type assignment struct {
 // Assign gives each group a cluster. It is a pure function, and its outcome for each group does not
 // depend on the order of its arguments.
 //
-// What may stay stays; a cluster that is not measured any more keeps what it has. From a cluster that is over-full the fewest groups go that suffice. Then the
-// groups without a cluster are placed: pinned ones first, the pickier before the less picky, the
-// larger before the smaller, each where it leaves the least full cluster, of equals the one with the
-// fewest groups. One that finds no room is
-// given it, if groups smaller than itself can yield to other clusters.
+// What may stay stays; a cluster that is not measured any more keeps what it has. From a cluster that
+// is over-full the fewest groups go that suffice. Then the groups without a cluster are placed:
+// pinned ones first, those that lost one before those that had none, the pickier before the less
+// picky, the larger before the smaller, each where it leaves the least full cluster, of equals the
+// one with the fewest groups. One that finds no room is given it if groups smaller than itself can
+// yield to other clusters; to a pinned one, groups of any size.
 func Assign(demands []Demand, supplies []Supply, policy Policy) Plan {
 	a := newAssignment(demands, supplies, policy)
 	waiting := a.settle()
@@ -174,7 +176,7 @@ func newAssignment(demands []Demand, supplies []Supply, policy Policy) *assignme
 		why: make([]Reason, len(demands)), budget: 5_000_000,
 	}
 	for c, s := range supplies {
-		s.Capacity = min(max(s.Capacity, 0), mostExpected)
+		s.Capacity = min(max(s.Capacity, 0), Unbounded)
 		a.sites[c] = site{Supply: s, inverse: 1 / float64(max(s.Capacity, 1))}
 	}
 	slices.SortFunc(a.sites, func(x, y site) int { return strings.Compare(x.Cluster, y.Cluster) })
@@ -190,7 +192,7 @@ func (a *assignment) fillIn(left []int32) {
 	}
 }
 
-func (a *assignment) size(i int32) int { return min(max(a.demands[i].Expected, 0), mostExpected) }
+func (a *assignment) size(i int32) int { return min(max(a.demands[i].Expected, 0), Unbounded) }
 
 // meets reports whether a measured quality reaches a minimum.
 func meets(q, least Score, unknownQualifies bool) bool {
@@ -365,6 +367,12 @@ func (a *assignment) sortWaiting(waiting []int32) {
 		x, y := &a.demands[i], &a.demands[j]
 		if pinned := x.Pin != ""; pinned != (y.Pin != "") {
 			if pinned {
+				return -1
+			}
+			return 1
+		}
+		if served := x.Current != ""; served != (y.Current != "") {
+			if served {
 				return -1
 			}
 			return 1

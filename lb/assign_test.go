@@ -97,6 +97,21 @@ func TestAssignRefusal(t *testing.T) {
 	}
 }
 
+// TestAssignServedFirst: a group that lost its cluster is placed before a larger one that had none.
+func TestAssignServedFirst(t *testing.T) {
+	demands := []lb.Demand{{Group: "large", Expected: 100}, {Group: "served", Expected: 60, Current: "lost"}}
+	supplies := []lb.Supply{{Cluster: "a", Capacity: 110, Open: true}}
+	plan := lb.Assign(demands, supplies, lb.Policy{})
+	if want := []string{"", "a"}; !slices.Equal(plan.Clusters, want) {
+		t.Errorf("clusters %q, want %q", plan.Clusters, want)
+	}
+	demands[1].Current = ""
+	plan = lb.Assign(demands, supplies, lb.Policy{})
+	if want := []string{"a", ""}; !slices.Equal(plan.Clusters, want) {
+		t.Errorf("neither was served: clusters %q, want %q", plan.Clusters, want)
+	}
+}
+
 // TestAssignWithoutSizes: groups that expect nothing in particular are still shared out; twin: one that is there stays.
 func TestAssignWithoutSizes(t *testing.T) {
 	supplies := []lb.Supply{{Cluster: "a", Capacity: 100, Open: true}, {Cluster: "b", Capacity: 100, Open: true}}
@@ -115,6 +130,12 @@ func TestAssignMakesRoom(t *testing.T) {
 	plan := lb.Assign(demands, supplies, lb.Policy{})
 	want := []lb.Move{{Group: "big", To: "a", Reason: lb.MoveNew}, {Group: "small", From: "a", To: "b", Reason: lb.MoveYield}}
 	if diff := cmp.Diff(want, plan.Moves); diff != "" {
+		t.Error(diff)
+	}
+	equals := []lb.Demand{{Group: "pinned", Expected: 60, Pin: "a", Current: "b"}, {Group: "other", Expected: 60, Current: "a"}}
+	supplies[1].Capacity = 60
+	want = []lb.Move{{Group: "other", From: "a", To: "b", Reason: lb.MoveYield}, {Group: "pinned", From: "b", To: "a", Reason: lb.MovePin}}
+	if diff := cmp.Diff(want, lb.Assign(equals, supplies, lb.Policy{}).Moves); diff != "" {
 		t.Error(diff)
 	}
 	supplies[1].Capacity = 10

@@ -482,12 +482,3 @@ func TestPlannerSame(t *testing.T) {
 		r.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
 	}
 }
-
-// TestPolicy: a spread below one cannot be meant.
-func TestPolicy(t *testing.T) {
-	for spread, good := range map[float64]bool{0: true, 1.2: true, 1: true, 0.5: false, -1: false, 1e9: false} {
-		if err := (lb.Config{Policy: lb.Policy{Spread: spread}}).Validate(); (err == nil) != good {
-			t.Errorf("spread %v: %v, want good %v", spread, err, good)
-		}
-	}
-}

@@ -42,13 +42,14 @@ func (a *assignment) makeRoom(i int32) {
 	}
 }
 
-// relieve moves groups smaller than demand i from cluster c to others until i fits, the fewest first
+// relieve moves groups smaller than demand i, or of any size when it is pinned, from cluster c to others until i fits, the fewest first
 // by taking the smallest that does it alone, else the largest that finds a place. It reports whether
 // i fits now; if not, all is as it was.
 func (a *assignment) relieve(c, i int32) bool {
 	s, size := &a.sites[c], a.size(i)
 	members := slices.DeleteFunc(slices.Clone(a.membersOf(c)), func(j int32) bool {
-		return a.size(j) >= size || a.size(j) == 0 || a.demands[j].Pin != ""
+		large := a.size(j) >= size && a.demands[i].Pin == "" // what is pinned can go nowhere else
+		return large || a.size(j) == 0 || a.demands[j].Pin != ""
 	})
 	type undo struct {
 		demand int32

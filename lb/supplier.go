@@ -33,7 +33,7 @@ const (
 
 func capacity(c *tandem.Cluster) int {
 	if c.Capacity == nil {
-		return mostExpected
+		return Unbounded
 	}
 	return *c.Capacity
 }

@@ -41,7 +41,8 @@ type NodeStatus struct {
 	Weight    float64        // with its ramp, for DNS too
 	Calls     int            // up or in set-up here
 	InSetUp   int
-	Since     time.Time // of State
+	Wanted    tandem.NodeState // by hand
+	Since     time.Time        // of State
 	cluster   string
 	candidate candidate
 	priority  uint16
@@ -91,7 +92,7 @@ func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed.value, Load: w.load.value,
 		Weight: float64(cmp.Or(n.Weight, 100)) * ramped,
 		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
-		set: !n.Available(), ramped: ramped,
+		Wanted: cmp.Or(n.State, tandem.NodeActive), set: !n.Available(), ramped: ramped,
 	}
 	if s.set {
 		s.Why = "set " + string(n.State)

@@ -20,7 +20,9 @@ func header(k tandem.Kind) []string {
 	case tandem.KindEdge:
 		return []string{"ID", "ADDRESSES", "PORTS", "PRIORITY", "WEIGHT"}
 	case tandem.KindGroup:
-		return []string{"ID", "CLUSTER", "NAME"}
+		return []string{"ID", "PINNED TO", "EXPECTED", "PERMITTED", "QUALITY", "NAME"}
+	case tandem.KindCluster:
+		return []string{"ID", "CAPACITY", "NAME"}
 	case tandem.KindAccount:
 		return []string{"ID", "INBOUND NAME", "GROUP", "NUMBERS", "NAME"}
 	case tandem.KindPeer:
@@ -52,7 +54,11 @@ func cells(k tandem.Kind, item json.RawMessage) ([]string, error) {
 	case *tandem.Edge:
 		return []string{id, addresses(o.Addresses), ports(o.Ports), strconv.Itoa(int(o.Priority)), weight(o.Weight)}, nil
 	case *tandem.Group:
-		return []string{id, o.Cluster, o.Name}, nil
+		quality := ""
+		if o.MinQuality > 0 {
+			quality = strconv.Itoa(o.MinQuality)
+		}
+		return []string{id, o.Cluster, limit(o.Expected), limit(o.Permitted), quality, o.Name}, nil
 	case *tandem.Account:
 		return []string{id, o.InboundName(), o.Group, strings.Join(o.Numbers, ","), o.Name}, nil
 	case *tandem.Peer:
@@ -62,7 +68,7 @@ func cells(k tandem.Kind, item json.RawMessage) ([]string, error) {
 	case *tandem.Device:
 		return []string{id, o.Account, o.Username, o.User, o.MAC, o.Model}, nil
 	case *tandem.Cluster:
-		return []string{id, o.Name}, nil
+		return []string{id, limit(o.Capacity), o.Name}, nil
 	}
 	return []string{id, ""}, nil
 }
@@ -74,6 +80,14 @@ func lines(records string) string {
 	}
 	n := strings.Count(strings.TrimRight(records, "\n"), "\n") + 1
 	return strconv.Itoa(n) + " lines"
+}
+
+// limit is a number that may be left out.
+func limit(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
 }
 
 func weight(n uint16) string {

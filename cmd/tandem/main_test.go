@@ -19,10 +19,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata")
 
-// TestSession runs the commands of testdata/session.txt one after the other against one server, and
+// TestSession runs the commands of each file one after the other against a server of its own, and
 // compares what they print, both streams together, and their exit codes.
 func TestSession(t *testing.T) {
-	const golden = "testdata/session.txt"
+	for _, golden := range []string{"testdata/session.txt", "testdata/balance.txt"} {
+		t.Run(golden, func(t *testing.T) { testSession(t, golden) })
+	}
+}
+
+func testSession(t *testing.T, golden string) {
 	want, err := os.ReadFile(golden)
 	if err != nil {
 		t.Fatal(err)

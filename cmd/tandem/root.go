@@ -25,6 +25,7 @@ type session struct {
 	wait    bool
 	started bool // flags and arguments were fine
 	client  *control.Client
+	columns int // of the page that is drawn for a terminal; zero: see width
 }
 
 const rootHelp = `Tandem is a voice edge: account-based DNS, SIP proxy and registrar, HTTP forwarding and
@@ -58,7 +59,8 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newServe(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
-		newStatus(s), newDNS(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s), newStore(s),
+		newStatus(s), newDNS(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
+		newLB(s), newCluster(s), newNode(s), newStore(s),
 		newVersion(s), newOpenAPI(s),
 	)
 	return root
@@ -167,6 +169,9 @@ func (s *session) show(form string, v any, rows func() table) error {
 
 // width returns how wide the terminal is, zero when the output is none.
 func (s *session) width() int {
+	if s.columns > 0 {
+		return s.columns
+	}
 	f, ok := s.out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0

@@ -58,7 +58,7 @@ func (t *table) measure(width int) {
 	for ; width > 0 && total > width; total-- {
 		widest := -1
 		for i, n := range t.widths {
-			if n > least && !identity(t.header[i]) && (widest < 0 || n > t.widths[widest]) {
+			if n > least && i > 0 && !identity(t.header[i]) && (widest < 0 || n > t.widths[widest]) {
 				widest = i
 			}
 		}
@@ -69,7 +69,8 @@ func (t *table) measure(width int) {
 	}
 }
 
-// identity tells whether the column below a header holds what another command takes.
+// identity tells whether the column below a header holds what another command takes; the first does
+// anyway.
 func identity(header string) bool { return header == "ID" || header == "CALL" }
 
 func (t *table) line(w io.Writer, cells []string, cut bool) {

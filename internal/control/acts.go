@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -149,24 +150,31 @@ func (c *call) registrations() error {
 	return c.answer(found)
 }
 
-// edit changes the account in the path by change, again when someone else was faster.
-func (c *call) edit(change func(*tandem.Account)) (before, after *tandem.Account, rev tandem.Revision, err error) {
+// edit changes the object in the path by change, again when someone else was faster. Nothing is
+// written when nothing changes; the revision is then the object's own.
+func edit[T any, P interface {
+	*T
+	tandem.Object
+}](c *call, k tandem.Kind, change func(P)) (before, after P, rev tandem.Revision, err error) {
 	const attempts = 5
 	for range attempts {
 		var o tandem.Object
-		if o, err = c.object(tandem.KindAccount); err != nil {
+		if o, err = c.object(k); err != nil {
 			return nil, nil, 0, err
 		}
-		before = o.(*tandem.Account)
+		before = o.(P)
 		copied := *before
 		after = &copied
-		expected := before.Revision
-		after.Revision = 0
+		expected := before.Header().Revision
 		change(after)
 		if err = after.Validate(); err != nil {
 			return nil, nil, 0, err
 		}
-		edit := tandem.Edit{Kind: tandem.KindAccount, ID: after.ID, Object: after, Expected: expected}
+		if reflect.DeepEqual(before, after) {
+			return before, after, expected, nil
+		}
+		after.Header().Revision = 0
+		edit := tandem.Edit{Kind: k, ID: after.Header().ID, Object: after, Expected: expected}
 		if rev, err = c.server.deps.Store.Append(c.r.Context(), c.by, []tandem.Edit{edit}); err == nil {
 			c.server.objects.Add(1)
 			return before, after, rev, nil
@@ -183,7 +191,7 @@ func (c *call) repoint() error {
 	if err := c.read(&to); err != nil {
 		return err
 	}
-	_, _, rev, err := c.edit(func(a *tandem.Account) {
+	_, _, rev, err := edit(c, tandem.KindAccount, func(a *tandem.Account) {
 		targets := make(map[string]tandem.TargetSpec, len(a.Targets)+1)
 		for k, t := range a.Targets {
 			targets[k] = t
@@ -202,7 +210,7 @@ func (c *call) move() error {
 	if err := c.read(&to); err != nil {
 		return err
 	}
-	before, after, rev, err := c.edit(func(a *tandem.Account) { a.Edges = to.Edges })
+	before, after, rev, err := edit(c, tandem.KindAccount, func(a *tandem.Account) { a.Edges = to.Edges })
 	if err != nil {
 		return err
 	}

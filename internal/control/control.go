@@ -98,7 +98,10 @@ type Deps struct {
 	// Ladder returns a call's messages, tandem.ErrNotFound when they are not remembered. Nil shows none.
 	Ladder func(ctx context.Context, by tandem.Principal, id string) ([]tandem.Arrow, error)
 	// Hangup ends a call; it returns when both sides were told.
-	Hangup func(ctx context.Context, by tandem.Principal, id, reason string) error
+	Hangup    func(ctx context.Context, by tandem.Principal, id, reason string) error
+	Balancing Balancing
+	// ReportLoad takes the load that a node has: 0 idle, 1 full.
+	ReportLoad func(node string, load float64)
 	// Permit makes a secret URL from which a device can fetch its configuration once.
 	Permit func(ctx context.Context, by tandem.Principal, device string, ttl time.Duration) (url string, err error)
 	// Served returns once every part serves the revision.

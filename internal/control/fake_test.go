@@ -199,6 +199,7 @@ func deps(m *memory) control.Deps {
 				{ID: "2", Account: "b1", From: "200@b", To: "100@a", Type: "core", State: tandem.CallRinging, Started: began},
 			}
 		},
+		Balancing: balancing{}, ReportLoad: func(string, float64) {},
 		Permit: func(_ context.Context, _ tandem.Principal, device string, ttl time.Duration) (string, error) {
 			return "https://example.net/p/" + device + "/" + ttl.String(), nil
 		},
@@ -213,6 +214,29 @@ func deps(m *memory) control.Deps {
 			return nil
 		},
 	}
+}
+
+// balancing is one cluster with one node and two groups, one of them without a cluster.
+type balancing struct{}
+
+func (balancing) Balance() control.Balance {
+	n1, _ := balancing{}.Node("n1")
+	return control.Balance{
+		Clusters: []control.ClusterBalance{{ID: "c1", State: "good", Open: true, Up: 1, Nodes: []control.NodeBalance{n1}}, {ID: "c2", State: "empty"}},
+		Groups:   []control.GroupBalance{{ID: "g2", Text: "expects 9", Refuse: "no-cluster"}, {ID: "g1", Cluster: "c1"}},
+		Total:    2, Unplaced: 1,
+	}
+}
+
+func (balancing) Node(id string) (control.NodeBalance, bool) {
+	return control.NodeBalance{ID: "n1", State: "good", Available: true, Calls: 3}, id == "n1"
+}
+
+func (balancing) Try(w control.WhatIf) (control.TriedPlan, error) {
+	if len(w.Lose) > 0 && w.Lose[0] != "c1" {
+		return control.TriedPlan{}, tandem.FieldError{Field: "lose[0]", Reason: "there is no Cluster"}
+	}
+	return control.TriedPlan{Moved: len(w.Lose)}, nil
 }
 
 // objects returns what m holds of a kind, by id.

@@ -45,6 +45,7 @@ func operations() []operation {
 	}
 	ops = append(ops, documentOperations()...)
 	ops = append(ops, callOperations()...)
+	ops = append(ops, balanceOperations()...)
 	return append(ops, actOperations()...)
 }
 

@@ -87,7 +87,7 @@ func TestTenantWalk(t *testing.T) {
 		}
 		walked++
 		collection := strings.Split(path, "/")[2]
-		body := map[string]string{"repoint": `{"key":"invite","cluster":"c1"}`, "move": `{"edges":["e1"]}`, "provisioning-url": `{}`, "hangup": `{}`}[path[strings.LastIndex(path, "/")+1:]]
+		body := map[string]string{"repoint": `{"key":"invite","cluster":"c1"}`, "move": `{"edges":["e1"]}`, "provisioning-url": `{}`, "hangup": `{}`, "pin": `{"cluster":"c1"}`, "state": `{"state":"out"}`, "load": `{"load":1}`}[path[strings.LastIndex(path, "/")+1:]]
 		real, missing := strings.Replace(path, "{id}", foreign[collection], 1), strings.Replace(path, "{id}", "no-such", 1)
 		code, text := d.ask(tenant, method, real, body)
 		codeMissing, textMissing := d.ask(tenant, method, missing, body)
@@ -103,8 +103,8 @@ func TestTenantWalk(t *testing.T) {
 			}
 		}
 	}
-	if walked != 9*2+5 {
-		t.Errorf("walked %d routes with an id, want %d", walked, 9*2+5)
+	if walked != 9*2+9 {
+		t.Errorf("walked %d routes with an id, want %d", walked, 9*2+9)
 	}
 	if d.m.commits != commits {
 		t.Errorf("something was written: %d commits", d.m.commits-commits)
@@ -124,6 +124,8 @@ func TestTenantElsewhere(t *testing.T) {
 		{"GET", "/v1/dns/trace?name=x", "", 403, "voice"},
 		{"POST", "/v1/store/verify", "", 403, "values"},
 		{"POST", "/v1/store/backup", `{"dir":"/x"}`, 403, "dir\""},
+		{"GET", "/v1/lb/status", "", 403, "c1"},
+		{"POST", "/v1/lb/plan", `{}`, 403, "moves"},
 		{"GET", "/v1/devices", "", 200, "d2"},
 		{"GET", "/v1/devices?account=b1", "", 404, "d2"},
 		{"GET", "/v1/accounts", "", 200, "b1"},

@@ -68,3 +68,9 @@ func tellHealth(ctx context.Context, balancer *lb.Balancer, tell func([]tandem.N
 		}
 	}
 }
+
+// reportLoad takes a node's load so that the next look shows it.
+func (b *builder) reportLoad(node string, load float64) {
+	b.balancer.Reported(node, load)
+	b.balancer.Look()
+}

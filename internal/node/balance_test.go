@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"tandem/internal/control"
 	"tandem/internal/tandem"
 	"tandem/lb"
 )
@@ -70,6 +73,61 @@ func TestBalancedWhenServed(t *testing.T) {
 	delete(want, "large")
 	check("a group is gone", want)
 	a.stop()
+}
+
+// What people see and do through the management door is what the running parts know and do.
+func TestBalanceView(t *testing.T) {
+	a := start(t, configure(t, t.TempDir(), "data: data\ncontrol: {socket: sock}\nlb: {}\n"))
+	defer a.stop()
+	a.apply(balanced)
+	client := control.NewClient(a.cfg.Control.Socket)
+	defer client.Close()
+	group := func(id string) control.GroupBalance {
+		t.Helper()
+		found, err := client.Balance(t.Context(), control.BalanceOf{Group: id})
+		if err != nil || len(found.Groups) != 1 {
+			t.Fatalf("balance of %s: %+v, %v", id, found, err)
+		}
+		return found.Groups[0]
+	}
+	all, err := client.Balance(t.Context(), control.BalanceOf{})
+	if err != nil || all.Total != 3 || all.Unplaced != 1 || all.Groups[0].ID != "large" || len(all.Clusters) != 2 {
+		t.Fatalf("balance: %+v, %v, want three groups, large first", all, err)
+	}
+	if c1 := all.Clusters[0]; c1.State != "unknown" || !c1.Open || c1.Up != 1 || c1.Groups != 1 || c1.Expected != 60 || *c1.Capacity != 100 || c1.Quality != nil {
+		t.Errorf("c1 stands so: %+v", c1)
+	}
+	if g := group("large"); g.Refuse != "no-cluster" || g.Text != "expects 101; the largest cluster that would do holds 100" {
+		t.Errorf("large stands so: %+v", g)
+	}
+	plan, err := client.TryPlan(t.Context(), control.WhatIf{Lose: []string{"c1"}, Capacity: map[string]int{"c2": 150}})
+	want := []control.GroupMove{{Group: "free", From: "c1", To: "c2", Expected: 60, Reason: "cluster-lost"}}
+	if diff := cmp.Diff(want, plan.Moves); err != nil || diff != "" || plan.Clusters[1].Then != 120 || *plan.Fullest != 0.8 {
+		t.Errorf("plan without c1: %+v, %v, %s", plan, err, diff)
+	}
+	if _, err := client.Pin(t.Context(), "free", "c9"); err == nil {
+		t.Error("a pin to a cluster that there is not was taken")
+	}
+	pinned, err := client.Pin(t.Context(), "pinned", "c1")
+	if err != nil || client.Wait(t.Context(), pinned.Revision) != nil {
+		t.Fatal(err)
+	}
+	if p, f := group("pinned"), group("free"); p.Cluster != "c1" || f.Cluster != "c2" || f.Reason != "yield" {
+		t.Errorf("pinned to c1: %+v, and %+v, want it there and the other to yield", p, f)
+	}
+	set, err := client.SetNodeState(t.Context(), "n1", tandem.NodeDraining)
+	if err != nil || client.Wait(t.Context(), set.Revision) != nil {
+		t.Fatal(err)
+	}
+	if g := group("pinned"); g.Cluster != "" || g.From != "c1" || g.Refuse != "no-node" {
+		t.Errorf("after the last node of c1 was drained, pinned stands so: %+v", g)
+	}
+	if c1, err := client.ClusterStatus(t.Context(), "c1"); err != nil || c1.State != "out" || c1.Open || c1.Why != "n1: set draining" {
+		t.Errorf("c1 stands so: %+v, %v", c1, err)
+	}
+	if n, err := client.ReportLoad(t.Context(), "n2", 0.9); err != nil || n.Load != 0.9 || n.Score == nil || n.State != "good" {
+		t.Errorf("n2 stands so: %+v, %v", n, err)
+	}
 }
 
 // TestTellHealth: how nodes stand is told at first and when it has changed; twin: otherwise not.

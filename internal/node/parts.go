@@ -235,6 +235,9 @@ func (b *builder) controlDeps() control.Deps {
 	if b.dns != nil {
 		deps.Trace = b.trace
 	}
+	if b.balancer != nil {
+		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner}, b.reportLoad
+	}
 	if b.sip != nil {
 		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup
 	}
