@@ -2,7 +2,9 @@ package sipproxy
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +61,13 @@ func (p *probes) apply(changes []tandem.Change) {
 			p.nodes[c.ID] = &probe{burst: probeStarts}
 		}
 	}
+}
+
+// all returns the nodes that are not set out, in no order.
+func (p *probes) all() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.nodes))
 }
 
 // run asks until ctx ends.
@@ -190,20 +199,16 @@ func (w *worker) probe(node, callID string) {
 // question makes the OPTIONS for a node, and says where it goes; false when it cannot be reached from here.
 func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
 	n := w.dir.Node(node)
-	if n == nil || len(n.Addresses) == 0 {
+	if n == nil {
 		return nil, hop{}, false
 	}
-	t := tandem.UDP
-	if n.Ports.UDP == 0 {
-		t = tandem.TCP
-	}
-	to, ok := w.hopTo(t, netipAddrPort(n.Addresses[0], n.Ports.Of(t)))
+	to, ok := w.hopToNode(n)
 	if !ok {
 		return nil, hop{}, false
 	}
 	own := w.locals[to.listener].host
 	uri := "sip:" + to.remote.String()
-	if t == tandem.TCP {
+	if to.transport == tandem.TCP {
 		uri += ";transport=tcp"
 	}
 	tag := strconv.FormatUint(w.rand.Uint64(), 36)
@@ -213,6 +218,18 @@ func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
 		wire.Field(wire.NameCallID, m.CallID), wire.Field(wire.NameCSeq, cseqValue(1, "OPTIONS")),
 	}
 	return m, to, true
+}
+
+// hopToNode finds the way to a node's first address, over UDP if it offers that.
+func (w *worker) hopToNode(n *tandem.Node) (hop, bool) {
+	t := tandem.UDP
+	if n.Ports.UDP == 0 {
+		t = tandem.TCP
+	}
+	if len(n.Addresses) == 0 || n.Ports.Of(t) == 0 {
+		return hop{}, false
+	}
+	return w.hopTo(t, netipAddrPort(n.Addresses[0], n.Ports.Of(t)))
 }
 
 // loadOf reads what a node says about its load.
