@@ -217,16 +217,18 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 	c.enter(w, c.upState())
 }
 
-// failed ends a call that was never answered.
-func (c *call) failed(w *worker, status int) {
-	cause, by := strconv.Itoa(status), tandem.EndedByCallee
-	switch status {
-	case 487:
+// failed ends a call that was never answered; m is what its caller is told.
+func (c *call) failed(w *worker, m *wire.Message) {
+	cause, by := strconv.Itoa(m.Status), tandem.EndedByCallee
+	switch {
+	case m.Status == 487:
 		cause, by = "cancel", tandem.EndedByCaller
-	case 408, 503:
+	case m.Status == 503 && m.Reason == unreached:
+		cause, by = "no-node", tandem.EndedByAppliance
+	case m.Status == 408, m.Status == 503:
 		by = tandem.EndedByAppliance
 	}
-	c.end(w, cause, by, status)
+	c.end(w, cause, by, m.Status)
 }
 
 // end ends the call; status is the final one of its INVITE, zero when that is known already.

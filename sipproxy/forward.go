@@ -429,7 +429,7 @@ func (f *forwarding) settle() {
 		}
 	}
 	m := f.best()
-	f.call.failed(f.w, m.Status)
+	f.call.failed(f.w, m)
 	f.finish(m)
 }
 
