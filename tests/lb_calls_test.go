@@ -195,7 +195,7 @@ func (s *server) only() *lab.Node {
 // An emergency call passes a full group, a group without a cluster, and nodes that are all degraded.
 func TestEmergencyPassesLimits(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := startWith(t, quickMind())
 	node := s.only()
 	s.edit("Group", "gold", map[string]any{"permitted": 1})
 	sos, twin := fromAlice("INVITE").called("112@alpha.voice.example.net"), fromAlice("INVITE").called("1120@alpha.voice.example.net")
@@ -212,10 +212,10 @@ func TestEmergencyPassesLimits(t *testing.T) {
 	ordinary.is("200")
 	check("full", "486 permitted")
 	ordinary.bye()
-	node.Script("OPTIONS", lab.Reply{Code: 200, Header: []string{"Tandem-Load: 1.5"}})
+	node.Script("OPTIONS", overloaded())
 	s.found("east1", "degraded")
 	check("degraded", "503 quality")
-	node.Script("OPTIONS", lab.Reply{Code: 200, Header: []string{"Tandem-Load: 0"}})
+	node.Script("OPTIONS", idle())
 	s.found("east1", "good")
 	s.edit("Cluster", "east", map[string]any{"capacity": 1})
 	s.edit("Group", "gold", map[string]any{"expected": 2})
@@ -229,7 +229,7 @@ func TestEmergencyPassesLimits(t *testing.T) {
 // P2: every call has its record, refused ones with the condition that was not met.
 func TestP2Refused(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := startWith(t, quickMind())
 	node := s.only()
 	s.edit("Group", "gold", map[string]any{"permitted": 1})
 	ended := func(c *talk, cause string, status uint16, by tandem.CallEnder) {
@@ -250,7 +250,7 @@ func TestP2Refused(t *testing.T) {
 	ended(up, "bye", 200, tandem.EndedByCaller)
 	node.Script("INVITE", lab.Reply{Code: 404})
 	ended(s.dial(102, fromAlice("INVITE")), "404", 404, tandem.EndedByCallee)
-	node.Script("OPTIONS", lab.Reply{Code: 200, Header: []string{"Tandem-Load: 1.5"}})
+	node.Script("OPTIONS", overloaded())
 	s.found("east1", "degraded")
 	ended(s.dial(103, fromAlice("INVITE")), "quality", 503, tandem.EndedByAppliance)
 	s.must("node", "drain", "east1")

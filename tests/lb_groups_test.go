@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -200,4 +202,153 @@ func TestL3L4(t *testing.T) {
 	c.is("200")
 	c.bye()
 	s.free(2 * time.Second)
+}
+
+// L11: a group whose cluster is lost moves to another within seconds, without anybody's doing; its
+// twin, whose cluster is not lost, stays.
+func TestL11(t *testing.T) {
+	t.Parallel()
+	s := startWith(t, quickMind())
+	s.unpin()
+	east, west := s.clusters()
+	second := s.feature(9, "uas_node")
+	s.found("east2", "good")
+	if gold, silver := s.clusterOf("gold"), s.clusterOf("silver"); gold != "east" || silver != "west" {
+		t.Fatalf("gold is on %q and silver on %q, want them where they were pinned before", gold, silver)
+	}
+	up := s.dial(100, fromAlice("INVITE"))
+	up.is("200")
+	second.stop()
+	s.found("east2", "down")
+	if got := s.clusterOf("gold"); got != "east" {
+		t.Errorf("with one of two nodes dead gold is on %q, want east", got)
+	}
+	begun := time.Now()
+	east.stop()
+	eventually(t, 5*time.Second, "gold's calls go to west", func() bool {
+		c := s.dial(101, fromAlice("INVITE"))
+		if c.answer.uri() == "200" {
+			c.bye()
+		}
+		return c.answer.uri() == "200"
+	})
+	t.Logf("the first new call succeeded %s after the cluster was lost", time.Since(begun))
+	if got := s.clusterOf("gold"); got != "west" || west.invites() == 0 {
+		t.Errorf("gold is on %q and west1 got %d calls", got, west.invites())
+	}
+	if got := s.stands("gold").Groups[0]; got.Reason != "cluster-lost" || got.From != "east" {
+		t.Errorf("tandem lb status shows %+v, want cluster-lost from east", got)
+	}
+	// A changed expectation moves as well.
+	s.feature(8, "uas_node")
+	s.found("east1", "good")
+	s.edit("Cluster", "west", map[string]any{"capacity": 10})
+	s.edit("Group", "gold", map[string]any{"expected": 11})
+	if got := s.clusterOf("gold"); got != "east" {
+		t.Errorf("expecting more than west can hold gold is on %q, want east", got)
+	}
+}
+
+// L11, the twin: a pinned group does not leave a lost cluster; its calls are refused until it is back.
+func TestL11Pinned(t *testing.T) {
+	t.Parallel()
+	s := startWith(t, quickMind())
+	east, west := s.clusters()
+	east.stop()
+	s.found("east1", "down")
+	eventually(t, 5*time.Second, "its calls are refused", func() bool {
+		c := s.dial(101, fromAlice("INVITE"))
+		return c.answer.uri() == "503" && strings.Join(c.answer.header("Reason"), "") == `SIP;cause=503;text="no-node"`
+	})
+	if got := s.clusterOf("gold"); got != "east" || west.invites() != 0 {
+		t.Errorf("pinned gold is on %q, and west1 got %d calls", got, west.invites())
+	}
+	s.feature(8, "uas_node")
+	eventually(t, 10*time.Second, "its calls come back", func() bool {
+		c := s.dial(101, fromAlice("INVITE"))
+		if c.answer.uri() == "200" {
+			c.bye()
+		}
+		return c.answer.uri() == "200"
+	})
+}
+
+// L12: what a drained cluster has goes on there: re-INVITE, BYE, and the CANCEL of a call that rings;
+// what is new goes to the group's new cluster.
+func TestL12Drained(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.unpin()
+	east, west := s.clusters()
+	r := fromAlice("INVITE")
+	up, rings := s.dial(100, r), s.ringing(101, r.called("ring@alpha.voice.example.net"))
+	up.is("200")
+	if out := s.must("node", "drain", "east1", "--wait"); !strings.Contains(out, "2 calls") {
+		t.Errorf("tandem node drain says %q, want the 2 calls that are left", out)
+	}
+	s.must("node", "drain", "east2", "--wait")
+	eventually(t, 5*time.Second, "gold leaves the drained cluster", func() bool { return s.clusterOf("gold") == "west" })
+	fresh := s.dial(102, r)
+	fresh.is("200")
+	if got := west.invites(); got != 1 {
+		t.Errorf("west1 got %d calls, want the new one", got)
+	}
+	if got := up.within("INVITE", session).uri(); got != "200" {
+		t.Errorf("re-INVITE of the call at the drained node: %s", got)
+	}
+	if got := rings.cancel(); got != "487" {
+		t.Errorf("the call that rang at the drained node ends with %s, want 487", got)
+	}
+	if got := up.bye(); got != "200" {
+		t.Errorf("BYE of the call at the drained node: %s", got)
+	}
+	for method, want := range map[string]int{"CANCEL": 1, "BYE": 1} {
+		if a, b := len(east.requests(method)), len(west.requests(method)); a != want || b != 0 {
+			t.Errorf("east1 got %d and west1 %d %ss, want %d and 0", a, b, method, want)
+		}
+	}
+	fresh.bye()
+	s.free(2 * time.Second)
+}
+
+// Limits that cannot be meant, and clusters that are not there, are refused at apply with their place;
+// nothing of the file is applied.
+func TestBadLimits(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	for _, c := range []struct{ name, document, field, line string }{
+		{"expected zero", "kind: Group\nid: gold\nexpected: 0\n", "expected", "3"},
+		{"expected below zero", "kind: Group\nid: gold\nexpected: -1\n", "expected", "3"},
+		{"permitted zero", "kind: Group\nid: gold\ncluster: east\npermitted: 0\n", "permitted", "4"},
+		{"permitted below zero", "kind: Group\nid: gold\npermitted: -7\n", "permitted", "3"},
+		{"permitted in words", "kind: Group\nid: gold\npermitted: many\n", "permitted", "3"},
+		{"permitted beyond all numbers", "kind: Group\nid: gold\npermitted: 99999999999999999999\n", "permitted", "3"},
+		{"quality beyond the scale", "kind: Group\nid: gold\nminQuality: 94\n", "minQuality", "3"},
+		{"capacity zero", "kind: Cluster\nid: east\ncapacity: 0\n", "capacity", "3"},
+		{"capacity below zero", "kind: Cluster\nid: east\ncapacity: -100\n", "capacity", "3"},
+		{"unknown cluster of a group", "kind: Group\nid: gold\ncluster: nowhere\n", "cluster", "3"},
+		{"unknown cluster of a node", "kind: Node\nid: east1\ncluster: nowhere\naddresses: [127.0.0.1]\nports: {udp: 5060}\n", "cluster", "3"},
+		{"unknown state of a node", "kind: Node\nid: east1\ncluster: east\naddresses: [127.0.0.1]\nports: {udp: 5060}\nstate: asleep\n", "state", "6"},
+		{"an assignment by hand", "kind: Assignment\nid: gold\ncluster: west\n", "Assignment", "1"},
+	} {
+		good := "---\nkind: Group\nid: fresh\n"
+		file := s.path(strings.ReplaceAll(c.name, " ", "-") + ".yaml")
+		if err := os.WriteFile(file, []byte(c.document+good), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, code := s.run("", "apply", "-f", file)
+		if code == 0 || !strings.Contains(out, filepath.Base(file)+":"+c.line) || !strings.Contains(out, c.field) {
+			t.Errorf("%s: exit %d, %q; want it refused at %s:%s, naming %s", c.name, code, out, filepath.Base(file), c.line, c.field)
+		}
+	}
+	if _, code := s.run("", "get", "Group", "fresh"); code == 0 {
+		t.Error("the rest of a file with a fault was applied")
+	}
+	// Twin: the least and the largest that can be meant.
+	s.apply("kind: Group\nid: gold\nexpected: 1\npermitted: 1\nminQuality: 93\n---\nkind: Cluster\nid: east\ncapacity: 1\n---\nkind: Group\nid: fresh\n")
+	for _, args := range [][]string{{"lb", "pin", "gold", "nowhere"}, {"lb", "pin", "nobody", "east"}, {"node", "drain", "nowhere"}, {"cluster", "show", "nowhere"}, {"lb", "status", "nobody"}} {
+		if out, code := s.run("", args...); code == 0 || strings.TrimSpace(out) == "" {
+			t.Errorf("tandem %s: exit %d, %q", strings.Join(args, " "), code, out)
+		}
+	}
 }

@@ -313,13 +313,14 @@ func (s *server) record(callID, what string, ok func(tandem.Call) bool) (found t
 	return found
 }
 
-// stands returns how clusters stand, and a group if one is named.
+// stands returns how clusters stand, and one group if it is named.
 func (s *server) stands(group ...string) control.Balance {
 	s.t.Helper()
-	var b control.Balance
-	out := s.must(append([]string{"lb", "status", "-o", "json"}, group...)...)
-	if err := json.Unmarshal([]byte(out), &b); err != nil {
-		s.t.Fatalf("%v in %s", err, out)
+	c := control.NewClient(s.path("tandem.sock"))
+	defer c.Close()
+	b, err := c.Balance(s.t.Context(), control.BalanceOf{Group: strings.Join(group, "")})
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	return b
 }
@@ -351,7 +352,7 @@ func (s *server) stateOf(node string) string {
 // found waits until a node is found to be in a state.
 func (s *server) found(node, state string) {
 	s.t.Helper()
-	eventually(s.t, 20*time.Second, node+" is "+state, func() bool { return s.stateOf(node) == state })
+	eventually(s.t, 30*time.Second, node+" is "+state, func() bool { return s.stateOf(node) == state })
 }
 
 // invites counts the calls that a sipp node was sent.
