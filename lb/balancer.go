@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,7 @@ type Balancer struct {
 	cfg    Config
 	leases Leases
 	clock  func() time.Time
+	dice   func() float64
 	log    *slog.Logger
 	ledger *ledger
 	slots  *slots
@@ -107,6 +109,7 @@ type member struct {
 type Deps struct {
 	Leases Leases           // nil: every permitted slot is this instance's own
 	Now    func() time.Time // nil: the machine's clock
+	Dice   func() float64   // 0 to 1 without 1, by which equals take turns; nil: random ones
 }
 
 // New checks cfg and returns a Balancer without groups and nodes.
@@ -119,11 +122,14 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Balancer, error) {
 	}
 	cfg = cfg.withDefaults()
 	b := &Balancer{
-		cfg: cfg, leases: deps.Leases, clock: deps.Now, log: log.With("part", "lb"),
+		cfg: cfg, leases: deps.Leases, clock: deps.Now, dice: deps.Dice, log: log.With("part", "lb"),
 		ledger: newLedger(), slots: newSlots(cfg.MaxCalls), nodes: make(map[string]*member),
 	}
 	if b.clock == nil {
 		b.clock = time.Now
+	}
+	if b.dice == nil {
+		b.dice = rand.Float64
 	}
 	b.publish(b.clock())
 	return b, nil

@@ -2,7 +2,6 @@ package lb
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -37,7 +36,7 @@ func (t *Table) order(among []tandem.Choice, g *Group, kind tandem.RequestType, 
 			x.Cost = -n.candidate.rank(group)
 		default:
 			// Equals take turns.
-			x.Cost = n.candidate.cost() * (1 + 1e-6*rand.Float64())
+			x.Cost = n.candidate.cost() * (1 + 1e-6*t.dice())
 		}
 		among[usable], among[i] = among[i], among[usable]
 		usable++

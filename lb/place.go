@@ -2,7 +2,6 @@ package lb
 
 import (
 	"math"
-	"math/rand/v2"
 	"sync/atomic"
 
 	"tandem/internal/tandem"
@@ -61,47 +60,50 @@ const scanned = 32
 
 // pick chooses among candidates of one priority the cheapest that serves t with at least the quality
 // least; nil when there is none, and then whether quality alone stood in the way.
-func pick(among []candidate, t tandem.RequestType, least Score, unknown bool) (best *candidate, poor bool) {
+func (c *cluster) pick(among []candidate, t tandem.RequestType, least Score, unknown bool) (best *candidate, poor bool) {
 	if len(among) > scanned {
-		if best = pickTwo(among, t, least, unknown); best != nil {
+		if best = c.pickTwo(among, t, least, unknown); best != nil {
 			return best, false
 		}
 	}
 	lowest := math.Inf(1)
 	offset := 0
 	if len(among) > 1 {
-		offset = rand.IntN(len(among)) // equals take turns
+		offset = c.draw(len(among)) // equals take turns
 	}
 	for n := range among {
 		if n += offset; n >= len(among) {
 			n -= len(among)
 		}
-		c := &among[n]
-		if !c.serves(t) {
+		x := &among[n]
+		if !x.serves(t) {
 			continue
 		}
-		if !meets(c.score, least, unknown) {
+		if !meets(x.score, least, unknown) {
 			poor = true
 			continue
 		}
-		if cost := c.cost(); cost < lowest {
-			best, lowest = c, cost
+		if cost := x.cost(); cost < lowest {
+			best, lowest = x, cost
 		}
 	}
 	return best, poor
 }
 
 // pickTwo chooses the cheaper of two random candidates, nil when neither would do.
-func pickTwo(among []candidate, t tandem.RequestType, least Score, unknown bool) *candidate {
+func (c *cluster) pickTwo(among []candidate, t tandem.RequestType, least Score, unknown bool) *candidate {
 	var best *candidate
 	for range 2 {
-		c := &among[rand.IntN(len(among))]
-		if c.serves(t) && meets(c.score, least, unknown) && (best == nil || c.cost() < best.cost()) {
-			best = c
+		x := &among[c.draw(len(among))]
+		if x.serves(t) && meets(x.score, least, unknown) && (best == nil || x.cost() < best.cost()) {
+			best = x
 		}
 	}
 	return best
 }
+
+// draw returns a number from 0 to below n.
+func (c *cluster) draw(n int) int { return int(c.dice() * float64(n)) }
 
 // home chooses the node that a group's calls share, by weighted rendezvous hashing: it changes for
 // as few groups as can be when nodes come and go. A ramp after recovery does not count.

@@ -3,6 +3,7 @@ package lb_test
 import (
 	"container/heap"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -258,5 +259,31 @@ func TestManyNodes(t *testing.T) {
 		if calls > 110 {
 			t.Errorf("%s has %d calls, the mean is 100", n, calls)
 		}
+	}
+}
+
+// TestDice gives the same dice twice, and others: equals take turns by them and by nothing else.
+func TestDice(t *testing.T) {
+	turns := func(seed uint64) (order []string) {
+		b, err := lb.New(lb.Config{}, lb.Deps{Dice: rand.New(rand.NewPCG(seed, 1)).Float64}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 8 {
+			b.PutNode(node(fmt.Sprintf("n%d", n), "a"))
+		}
+		b.PutGroup(lb.Group{ID: "g", Cluster: "a", Permitted: lb.Unlimited})
+		for range 8 {
+			among := []tandem.Choice{{Node: "n0"}, {Node: "n1"}, {Node: "n2"}}
+			first, second := admit(t, b, tandem.Admission{Group: "g"}), admit(t, b, tandem.Admission{Group: "g", Among: among})
+			order = append(order, first.Node, second.Node)
+		}
+		return order
+	}
+	if one, again := turns(1), turns(1); !slices.Equal(one, again) {
+		t.Errorf("the same dice chose %v, then %v", one, again)
+	}
+	if one, other := turns(1), turns(2); slices.Equal(one, other) {
+		t.Errorf("other dice chose %v too", one)
 	}
 }

@@ -266,6 +266,16 @@ func (p *Planner) Run(ctx context.Context) error {
 	}
 }
 
+// Look is one turn of Run, for those who run time themselves: it takes over how the clusters are
+// measured now, makes the plan if it is due, and reports whether one is waiting.
+func (p *Planner) Look(ctx context.Context) (waiting bool) {
+	p.look()
+	if p.wait() == 0 {
+		p.plan(ctx)
+	}
+	return p.wait() >= 0
+}
+
 // look takes over how the clusters are measured now.
 func (p *Planner) look() {
 	p.mu.Lock()

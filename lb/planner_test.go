@@ -482,3 +482,37 @@ func TestPlannerSame(t *testing.T) {
 		r.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
 	}
 }
+
+// TestPlannerLook runs a planner's time by hand: nothing is planned before the snapshot is whole and
+// the quiet time over, then all at once.
+func TestPlannerLook(t *testing.T) {
+	now := time.Unix(1000, 0)
+	clock := func() time.Time { return now }
+	store := &memory{objects: make(map[string]tandem.Object), followed: make(chan []tandem.Change, 100)}
+	log := slog.New(slog.DiscardHandler)
+	b, err := lb.New(lb.Config{}, lb.Deps{Now: clock}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := lb.NewPlanner(lb.Config{}, lb.PlannerDeps{Balancer: b, Store: store, Now: clock}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Apply([]tandem.Change{
+		{Revision: 1, Kind: tandem.KindCluster, ID: "c", Object: &tandem.Cluster{Head: tandem.Head{ID: "c"}}},
+		{Revision: 2, Kind: tandem.KindNode, ID: "n", Object: node("n", "c")},
+		{Revision: 3, Kind: tandem.KindGroup, ID: "g", Object: &tandem.Group{Head: tandem.Head{ID: "g"}}},
+	})
+	now = now.Add(10 * time.Millisecond)
+	if p.Look(t.Context()) || store.assigned("g") != nil {
+		t.Error("a plan waits, or was made, of half a snapshot")
+	}
+	p.Apply(nil)
+	if !p.Look(t.Context()) || store.assigned("g") != nil {
+		t.Error("no plan waits for the quiet time")
+	}
+	now = now.Add(time.Second)
+	if p.Look(t.Context()) || store.assigned("g") == nil || store.assigned("g").Cluster != "c" {
+		t.Errorf("after the quiet time the group is assigned %+v, want c", store.assigned("g"))
+	}
+}

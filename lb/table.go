@@ -15,6 +15,7 @@ type Table struct {
 	Clusters []ClusterStatus // by id
 	clusters map[string]*cluster
 	nodes    map[string]*NodeStatus
+	dice     func() float64
 }
 
 // ClusterStatus is one cluster as it stands.
@@ -55,6 +56,7 @@ type NodeStatus struct {
 type cluster struct {
 	tiers    [][]candidate // by priority, available ones only
 	degraded bool          // some node is kept out by its quality alone
+	dice     func() float64
 }
 
 // Table returns the newest table.
@@ -69,12 +71,12 @@ func (b *Balancer) publish(now time.Time) {
 		}
 		groups[m.node.Cluster] = append(groups[m.node.Cluster], b.status(m, now))
 	}
-	t := &Table{clusters: make(map[string]*cluster, len(groups)), nodes: make(map[string]*NodeStatus, len(b.nodes))}
+	t := &Table{clusters: make(map[string]*cluster, len(groups)), nodes: make(map[string]*NodeStatus, len(b.nodes)), dice: b.dice}
 	for id, nodes := range groups {
 		slices.SortFunc(nodes, func(x, y NodeStatus) int {
 			return cmp.Or(cmp.Compare(x.priority, y.priority), strings.Compare(x.ID, y.ID))
 		})
-		t.clusters[id] = newCluster(nodes)
+		t.clusters[id] = newCluster(nodes, b.dice)
 		for i := range nodes {
 			t.nodes[nodes[i].ID] = &nodes[i]
 		}
@@ -113,8 +115,8 @@ func (b *Balancer) ramp(w *watch, now time.Time) float64 {
 	return min(0.1+0.9*float64(now.Sub(w.opened))/float64(b.cfg.Ramp), 1)
 }
 
-func newCluster(nodes []NodeStatus) *cluster {
-	c := new(cluster)
+func newCluster(nodes []NodeStatus, dice func() float64) *cluster {
+	c := &cluster{dice: dice}
 	usual := usualAnswer(nodes)
 	last := -1
 	for i := range nodes {
@@ -181,7 +183,7 @@ func (c *cluster) choose(g *Group, t tandem.RequestType, unknown bool) (*candida
 		if g.Affinity {
 			found, low = home(tier, hashName(g.ID), t, g.MinQuality, unknown)
 		} else {
-			found, low = pick(tier, t, g.MinQuality, unknown)
+			found, low = c.pick(tier, t, g.MinQuality, unknown)
 		}
 		if found != nil {
 			return found, ""

@@ -159,7 +159,7 @@ func (w *worker) admit(a *ask, p *plan) (*seat, *refusal) {
 		return nil, nil
 	}
 	known := w.calls.live[callKey{a.m.CallID, a.m.From.Tag}]
-	if known != nil && a.peer == nil {
+	if known != nil && (a.peer == nil || a.peer.Role == tandem.PeerTrunk) {
 		return nil, refuse(482, "Loop Detected: this call is under way") // RFC 3261 section 8.2.2.2
 	}
 	joined := w.joining(a, known)
@@ -182,7 +182,7 @@ func (w *worker) admit(a *ask, p *plan) (*seat, *refusal) {
 	if !p.counted {
 		p.legs[0].targets = chosen(targets, r.Among[:got.Usable])
 	}
-	if known != nil { // a proxy on the way sent it back to us: nothing that is not counted already
+	if known != nil { // a proxy on the way sent it back to us, or a carrier forked it: it is counted already
 		if got.Slot != 0 {
 			w.deps.Balancer.Release(got.Slot)
 		}

@@ -299,3 +299,50 @@ func TestSlotsAfterRestart(t *testing.T) {
 		}
 	}
 }
+
+// What a carrier forked to us is one call: it holds one slot until the last branch has failed, or the one
+// that was answered ends.
+func TestCarrierForks(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		play func(r *rig, one, two letter)
+		want string
+	}{
+		{"both fail", func(r *rig, one, two letter) {
+			r.answer(one, 486, "t1")
+			r.answer(two, 486, "t2")
+		}, "trying ended/486/callee"},
+		{"one fails", func(r *rig, one, _ letter) { r.answer(one, 486, "t1") }, "trying"},
+		{"one is answered", func(r *rig, one, two letter) {
+			r.answer(one, 486, "t1")
+			r.answer(two, 200, "t2")
+		}, "trying answered"},
+		{"one is answered, the other fails then", func(r *rig, one, two letter) {
+			r.answer(one, 200, "t1")
+			r.answer(two, 487, "t2")
+		}, "trying answered"},
+		{"hung up", func(r *rig, one, two letter) {
+			r.answer(one, 180, "t1")
+			r.answer(two, 180, "t2")
+			if sent, _ := r.hangup(); strings.Count(starts(sent), "CANCEL") != 2 {
+				r.t.Errorf("sent %s, want two CANCELs", starts(sent))
+			}
+		}, "trying ringing ended/hangup/appliance"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, s := weighedRig(t)
+			log := new(callLog)
+			r.s.deps.Calls = log
+			one := r.find(r.deliverRaw(pstn, carrierCall()), "INVITE")
+			two := r.find(r.deliverRaw(pstn, carrierCall(func(m *msg) { m.branch = "z9hG4bKb2" })), "INVITE")
+			if len(s.groups) != 1 {
+				t.Fatalf("%d slots, want 1", len(s.groups))
+			}
+			tt.play(r, one, two)
+			got := r.written(log)
+			if got != tt.want || (len(s.groups) == 0) != strings.Contains(got, "ended") {
+				t.Errorf("recorded %q with %d slots, want %q", got, len(s.groups), tt.want)
+			}
+		})
+	}
+}

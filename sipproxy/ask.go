@@ -67,13 +67,14 @@ func (w *worker) refuse(a *ask, r *refusal) {
 // answer sends a response once, without state. To an unproved UDP source it is never more than three
 // times what came from there, so that we are no amplifier.
 func (w *worker) answer(m *wire.Message, back hop, r *refusal) {
-	w.buf = w.refusalMessage(m, r).Append(w.buf[:0])
+	reply := w.refusalMessage(m, r)
+	w.buf = reply.Append(w.buf[:0])
 	if back.transport == tandem.UDP && len(w.buf) > 3*m.Size {
 		w.count.amplifying.Add(1)
 		return
 	}
 	w.count.answered.Add(1)
-	w.put(w.buf, back, 0)
+	w.went(reply, back, w.put(w.buf, back, 0))
 }
 
 func (w *worker) refusalMessage(m *wire.Message, r *refusal) *wire.Message {

@@ -26,13 +26,14 @@ type call struct {
 	seen tandem.Call
 	old  alarm
 	of   *worker
-	// What hanging up needs: the INVITE until its final answer, and the highest CSeq towards each side.
-	invite *forwarding
-	cseqs  [2]uint32
-	leap   uint32 // what may have passed of them unseen, before a restart
-	seat   *seat  // nil without a balancer
-	sealed string // value of callHeader, once it was asked for
-	vitals vitals
+	// What hanging up needs: its INVITEs until they are answered, several when a carrier forked it, and
+	// the highest CSeq towards each side.
+	invites []*forwarding
+	cseqs   [2]uint32
+	leap    uint32 // what may have passed of them unseen, before a restart
+	seat    *seat  // nil without a balancer
+	sealed  string // value of callHeader, once it was asked for
+	vitals  vitals
 }
 
 // callTable holds the live calls of one worker and remembers those that ended last.
@@ -52,14 +53,18 @@ func newCallTable(limit int) callTable {
 	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), ids: make(map[string]*call), dead: make(map[callKey]*hungUp)}
 }
 
-// begin notes a call whose INVITE was accepted for processing; nil when it is known already, or
-// when the table is full: then it goes unseen, but it goes.
+// begin notes a call whose INVITE was accepted for processing; nil when it is known already and a
+// feature server has sent it back, or when the table is full: then it goes unseen, but it goes. What a
+// carrier forked is one call.
 func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 	m := a.m
 	c := &call{key: callKey{m.CallID, m.From.Tag}, of: w, seat: seat}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.live[c.key] != nil {
+	if known := t.live[c.key]; known != nil {
+		if a.peer != nil && a.peer.Role == tandem.PeerCarrier && !known.seen.WasAnswered() {
+			return known
+		}
 		return nil
 	}
 	if len(t.live) >= t.limit {
@@ -92,6 +97,7 @@ func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 	c.vitals.age, c.vitals.heard = w.now.Add(longest), w.now
 	c.watch(w)
 	w.recorder.note(c.seen)
+	w.ladders.begin(w, a, c.seen.ID, p.account)
 	return c
 }
 
@@ -203,7 +209,7 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 	c.vitals.age, c.vitals.heard = w.now.Add(w.cfg.MaxAge), w.now
 	c.vitals.focus[calleeSide] = isFocus(m) || c.seen.Type == "conference"
 	c.seat.answered()
-	c.invite = nil
+	c.invites = nil
 	c.change(func(s *tandem.Call) {
 		s.Enter(tandem.CallAnswered, w.now)
 		w.at(s, node)
@@ -217,8 +223,16 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 	c.enter(w, c.upState())
 }
 
-// failed ends a call that was never answered; m is what its caller is told.
-func (c *call) failed(w *worker, m *wire.Message) {
+// failed ends a call that was never answered, once the last of its INVITEs has failed; m is what the
+// caller is told.
+func (c *call) failed(w *worker, f *forwarding, m *wire.Message) {
+	if c == nil || c.seen.WasAnswered() {
+		return
+	}
+	c.invites = slices.DeleteFunc(c.invites, func(x *forwarding) bool { return x == f })
+	if len(c.invites) > 0 {
+		return
+	}
 	cause, by := strconv.Itoa(m.Status), tandem.EndedByCallee
 	switch {
 	case m.Status == 487:
@@ -246,6 +260,7 @@ func (c *call) end(w *worker, cause string, by tandem.CallEnder, status int) {
 		}
 		w.calls.remember(*s)
 		w.calls.drop(c)
+		w.ladders.ended(c.key)
 	})
 }
 

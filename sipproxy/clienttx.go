@@ -87,14 +87,14 @@ func (tx *clientTx) response(m *wire.Message) {
 
 // fared tells the observer how an INVITE fares at its node, once: when more than a 100 comes.
 func (tx *clientTx) fared(status int) {
-	if tx.leg == nil || tx.node == "" || !tx.invite() {
+	if tx.leg == nil || !tx.invite() {
 		return
 	}
 	if tx.first == 0 {
 		tx.first = max(tx.w.now.Sub(tx.sent), time.Nanosecond)
 		tx.leg.f.call.tried(tx.w)
 	}
-	if status > 100 && !tx.told && tx.w.deps.Observer != nil {
+	if status > 100 && !tx.told && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
 		tx.w.deps.Observer.SetUp(tx.node, tx.first, status/100 == 5, false)
 	}
@@ -233,6 +233,7 @@ func (tx *clientTx) repeat() {
 		tx.unreachable()
 		return
 	}
+	tx.w.repeated(tx.out, tx.req, tx.to)
 	if tx.interval *= 2; !tx.invite() {
 		tx.interval = min(tx.interval, t2)
 	}

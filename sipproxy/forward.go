@@ -40,6 +40,7 @@ type plan struct {
 type legPlan struct {
 	uri     string
 	routes  []string // Route values to put in front (Path of a binding)
+	name    string   // whose binding it is, "" when it is none
 	targets []target
 	failure int // status when no target can be reached, 0: 503
 }
@@ -132,7 +133,7 @@ func (f *forwarding) begin(a *ask) *refusal {
 		return r
 	}
 	if f.call = w.calls.begin(w, a, f.plan, seat); f.call != nil {
-		f.call.invite = f
+		f.call.invites = append(f.call.invites, f)
 		return nil
 	}
 	if seat == nil {
@@ -186,6 +187,7 @@ func (l *leg) try() {
 		if len(l.plan.targets) > 1 {
 			patience = w.cfg.FailoverAfter
 		}
+		f.call.met(t.hop, l.plan.name)
 		tx, err := w.start(id, m, t.hop, patience, l)
 		if err != nil {
 			w.broken(t.node)
@@ -429,7 +431,7 @@ func (f *forwarding) settle() {
 		}
 	}
 	m := f.best()
-	f.call.failed(f.w, m)
+	f.call.failed(f.w, f, m)
 	f.finish(m)
 }
 

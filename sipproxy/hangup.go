@@ -183,8 +183,8 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 		done(errOver)
 		return
 	}
-	answered, f := c.seen.WasAnswered(), c.invite
-	if !answered && f == nil {
+	answered, invites := c.seen.WasAnswered(), c.invites
+	if !answered && len(invites) == 0 {
 		done(errors.New("it was being set up when the process was started again; it ends by itself"))
 		return
 	}
@@ -194,7 +194,9 @@ func (w *worker) hangup(key callKey, id, reason string, done func(error)) {
 	}
 	h := w.bury(c, reason, done)
 	c.end(w, "hangup", tandem.EndedByAppliance, 480)
-	f.hangup(h)
+	for _, f := range invites {
+		f.hangup(h)
+	}
 	done(nil)
 }
 

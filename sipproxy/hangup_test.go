@@ -184,3 +184,62 @@ func TestHangupRefused(t *testing.T) {
 		t.Errorf("ended call: %v", err)
 	}
 }
+
+// HangupAll ends what it is told to and nothing else: of one account, of one device, or what is pending.
+func TestHangupAll(t *testing.T) {
+	admin := tandem.Principal{Admin: true}
+	for _, tt := range []struct {
+		name   string
+		by     tandem.Principal
+		choice Choice
+		want   int
+		left   int
+	}{
+		{"of the account", admin, Choice{Account: "1001"}, 2, 0},
+		{"pending ones", admin, Choice{Account: "1001", Pending: true}, 1, 1},
+		{"of another account", admin, Choice{Account: "2002"}, 0, 2},
+		{"of a device that calls nobody", admin, Choice{Device: "d-bob"}, 0, 2},
+		{"by another tenant", tandem.Principal{Account: "2002"}, Choice{Account: "1001"}, 0, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			r.setUp()
+			ringing := r.find(r.deliverRaw(pstn, carrierCall(func(m *msg) { m.callID, m.branch = "rings", "z9hG4bKrings" })), "INVITE")
+			r.answer(ringing, 180, "rr")
+			done := make(chan int)
+			go func() {
+				n, err := r.s.HangupAll(t.Context(), tt.by, tt.choice, "")
+				if err != nil {
+					t.Errorf("HangupAll: %v", err)
+				}
+				done <- n
+			}()
+			for {
+				select {
+				case n := <-done:
+					if left := r.liveCalls(); n != tt.want || left != tt.left {
+						t.Errorf("ended %d, %d are left, want %d and %d", n, left, tt.want, tt.left)
+					}
+					return
+				case ev := <-r.w.inbox:
+					r.net.sent = nil
+					r.w.handle(ev, r.now)
+					for _, l := range r.net.sent {
+						if l.m.Method == "BYE" {
+							r.answer(l, 200, "")
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func (r *rig) liveCalls() (n int) {
+	for _, c := range r.s.Calls(tandem.Principal{Admin: true}) {
+		if c.State != tandem.CallEnded {
+			n++
+		}
+	}
+	return n
+}

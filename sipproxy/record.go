@@ -144,6 +144,7 @@ func (s *Server) takeUpCall(kept tandem.Call, now time.Time) *call {
 	}
 	c.leap = leap
 	w.calls.keep(c)
+	w.ladders.open(c.key, kept.ID, kept.Account, now)
 	c.vitals.age, c.vitals.heard = now.Add(max(left, time.Second)), now
 	if kept.WasAnswered() && !kept.Expires.IsZero() && kept.Expires.Before(c.vitals.age) {
 		c.vitals.session = kept.Expires
@@ -217,5 +218,6 @@ func (w *worker) refused(a *ask, p *plan, r *refusal) {
 	}
 	c.Enter(tandem.CallTrying, w.now)
 	c.Enter(tandem.CallEnded, w.now)
+	w.ladders.refused(w, a, c.ID, c.Account)
 	w.recorder.note(c)
 }

@@ -254,7 +254,7 @@ func (w *worker) toBindings(a *ask, account string, bindings []tandem.Binding) *
 	}
 	for i := range bindings[:min(len(bindings), maxBranches)] {
 		b := &bindings[i]
-		p.legs = append(p.legs, legPlan{uri: b.Contact, routes: b.Path, failure: 430,
+		p.legs = append(p.legs, legPlan{uri: b.Contact, routes: b.Path, name: b.AOR, failure: 430,
 			targets: []target{{hop: w.hopOf(b)}}})
 	}
 	return p

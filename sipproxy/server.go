@@ -74,6 +74,7 @@ type Server struct {
 	recorder *recorder
 	joins    *joins
 	probes   *probes
+	traces   traces
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring

@@ -81,7 +81,7 @@ func (tx *serverTx) again(m *wire.Message) bool {
 		return true
 	}
 	if tx.last != nil && (tx.state == proceeding || tx.state == completed) {
-		tx.w.put(tx.last, tx.back, 0)
+		tx.repeat()
 	}
 	return true
 }
@@ -140,12 +140,17 @@ func (tx *serverTx) send(m *wire.Message) {
 // keep remembers the octets just written, to repeat them.
 func (tx *serverTx) keep() { tx.last = append(tx.last[:0:0], tx.w.buf...) }
 
+func (tx *serverTx) repeat() {
+	tx.w.put(tx.last, tx.back, 0)
+	tx.w.repeated(tx.last, tx.req, tx.back)
+}
+
 func (tx *serverTx) wake(which alarmKind) {
 	if which == limitAlarm {
 		tx.end()
 		return
 	}
-	tx.w.put(tx.last, tx.back, 0)
+	tx.repeat()
 	tx.interval = min(2*tx.interval, t2)
 	tx.w.alarms.set(&tx.retry, tx, retryAlarm, tx.w.now.Add(tx.interval))
 }

@@ -46,6 +46,8 @@ type worker struct {
 	servers  map[string]*serverTx
 	clients  map[clientKey]*clientTx
 	calls    callTable
+	ladders  *ladders
+	passages []passage // of the event in hand
 	rand     *rand.Rand
 	buf      []byte // octets being written
 }
@@ -57,6 +59,7 @@ func newWorker(s *Server, index int) *worker {
 		servers: make(map[string]*serverTx),
 		clients: make(map[clientKey]*clientTx),
 		calls:   newCallTable(s.cfg.Calls / s.cfg.Workers),
+		ladders: newLadders(),
 		rand:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
 }
@@ -122,6 +125,7 @@ func (w *worker) run(ctx context.Context) {
 // handle does all that one event asks for. Whatever it holds, the worker goes on.
 func (w *worker) handle(ev event, now time.Time) {
 	defer w.survive("message")
+	defer w.passed()
 	w.now = now
 	switch ev.kind {
 	case messageIn:
@@ -167,6 +171,7 @@ func (w *worker) tick(now time.Time) {
 
 func (w *worker) ring(a *alarm) {
 	defer w.survive("timer")
+	defer w.passed()
 	a.owner.wake(a.kind)
 }
 
@@ -184,6 +189,7 @@ func (w *worker) survive(what string) {
 
 func (w *worker) message(data string, from hop) {
 	m, fault := wire.Parse(data)
+	w.came(m, data, from, fault != nil)
 	switch {
 	case fault != nil:
 		w.count.malformed.Add(1)
@@ -272,7 +278,9 @@ func (w *worker) stray(m *wire.Message, back hop) {
 // write sends a message, w.buf being its octets until the next one is written.
 func (w *worker) write(m *wire.Message, to hop, tx uint64) error {
 	w.buf = m.Append(w.buf[:0])
-	return w.put(w.buf, to, tx)
+	err := w.put(w.buf, to, tx)
+	w.went(m, to, err)
+	return err
 }
 
 func (w *worker) put(b []byte, to hop, tx uint64) error {

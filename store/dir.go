@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"tandem/internal/tandem"
 )
@@ -28,6 +29,9 @@ const (
 // dirLock is the exclusive lock on a store's directory; the operating system drops it with the process.
 type dirLock struct{ file *os.File }
 
+// lockPatience is how long a directory that somebody has locked is waited for.
+const lockPatience = 250 * time.Millisecond
+
 // lockDir makes the directory if needed and takes its lock.
 func lockDir(dir string) (*dirLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -37,7 +41,14 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	// A lock that was just given up may be held for a moment more: by a process that is ending, or by a
+	// child between its fork and its exec.
+	for patience := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(patience) {
+			break
+		}
+	}
 	if err == nil {
 		return &dirLock{file}, nil
 	}

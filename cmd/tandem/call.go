@@ -215,6 +215,9 @@ func (s *session) call(found control.CallDetail) {
 	}
 	add("reason", c.Reason)
 	add("continues", c.Joined)
+	if c.Separate {
+		add("counted", "by itself: it came from a feature server and continues no call that is known")
+	}
 	add("session", c.Session)
 	add("Call-ID", strings.Join(append([]string{c.CallID}, c.CallIDs...), " "))
 	add("quality", measured(c.Quality))
@@ -232,11 +235,10 @@ func (s *session) call(found control.CallDetail) {
 		return
 	}
 	s.printf("\n")
-	ladder := table{header: []string{"TIME", "FROM", "TO", "MESSAGE"}}
-	for _, a := range found.Ladder {
-		ladder.add(a.Time.Local().Format("15:04:05.000"), a.From, a.To, a.Text)
+	drawn := newLadder(s.out, s.width(), ladderTime, participants(found.Ladder))
+	for i := range found.Ladder {
+		drawn.draw(&found.Ladder[i], "")
 	}
-	ladder.print(s.out, s.width())
 }
 
 // measured says what was measured of a call, "" when nothing was.
@@ -250,22 +252,37 @@ func measured(q tandem.CallQuality) string {
 			parts = append(parts, fmt.Sprintf("%s after %d ms", p.name, p.ms))
 		}
 	}
+	if q.Reports != 0 {
+		parts = append(parts, fmt.Sprintf("MOS %.2f by %s", float64(q.MOS)/100, plural(int(q.Reports), "report")))
+	}
 	if q.Attempts != 0 {
 		parts = append(parts, plural(int(q.Attempts), "target")+" tried")
 	}
 	return strings.Join(parts, ", ")
 }
 
+const hangupHelp = `Ends a call: both sides of every leg get BYE, or CANCEL while it is not answered, with the reason in a
+Reason header. It returns when all were told.
+
+With --account or --device instead of an id all their calls are ended, or with --pending those that are
+not answered yet.`
+
 func newCallHangup(s *session) *cobra.Command {
-	var reason string
+	var all control.HangupAllRequest
 	cmd := &cobra.Command{
-		Use: "hangup ID", Short: "End a call",
-		Long: "Ends a call: both sides get BYE, or CANCEL while it is not answered, with the reason in a Reason\n" +
-			"header. It returns when both were told.",
-		Example: "  tandem call hangup 01kb8q3v5tq8m2n0p4rs --reason \"asked by the customer\"",
-		Args:    between(1, 1), ValidArgsFunction: s.completeCall,
+		Use: "hangup (ID | --account ID | --device ID)", Short: "End a call, or all calls of an account or device",
+		Long: hangupHelp,
+		Example: "  tandem call hangup 01kb8q3v5tq8m2n0p4rs --reason \"asked by the customer\"\n" +
+			"  tandem call hangup --account 1001 --pending",
+		Args: between(0, 1), ValidArgsFunction: s.completeCall,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			found, err := s.door().Hangup(cmd.Context(), args[0], reason)
+			if many := all.Account != "" || all.Device != ""; many == (len(args) > 0) || all.Pending && !many {
+				return misuse("give either the id of a call, or --account or --device and perhaps --pending")
+			}
+			if len(args) == 0 {
+				return s.hangupAll(cmd.Context(), all)
+			}
+			found, err := s.door().Hangup(cmd.Context(), args[0], all.Reason)
 			if err != nil {
 				return err
 			}
@@ -273,8 +290,25 @@ func newCallHangup(s *session) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "text for the Reason header, at most 128 octets")
+	cmd.Flags().StringVar(&all.Reason, "reason", "", "text for the Reason header, at most 128 octets")
+	cmd.Flags().StringVar(&all.Account, "account", "", "end the calls of this account")
+	cmd.Flags().StringVar(&all.Device, "device", "", "end the calls of this device")
+	cmd.Flags().BoolVar(&all.Pending, "pending", false, "only calls that are not answered yet")
+	_ = cmd.RegisterFlagCompletionFunc("account", s.completeIDs(tandem.KindAccount)) // the flag exists
+	_ = cmd.RegisterFlagCompletionFunc("device", s.completeIDs(tandem.KindDevice))   // as above
 	return cmd
+}
+
+func (s *session) hangupAll(ctx context.Context, all control.HangupAllRequest) error {
+	result, err := s.door().HangupAll(ctx, all)
+	if err != nil {
+		return err
+	}
+	s.printf("%s ended\n", plural(result.Calls, "call"))
+	if result.Failed != "" {
+		return fmt.Errorf("not everybody was told: %s", strings.ReplaceAll(result.Failed, "\n", "; "))
+	}
+	return nil
 }
 
 // completeCall completes the id of one of the latest calls.

@@ -38,6 +38,7 @@ func newLab(s *session) *cobra.Command {
 		},
 	}
 	configFlag(cmd, &file)
+	cmd.AddCommand(newLabLB(s))
 	return cmd
 }
 

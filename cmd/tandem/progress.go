@@ -98,7 +98,7 @@ func (p *progress) end() {
 
 // describe draws one state. Sending and reading count octets, the rest counts documents.
 func describe(phase string, done, total int64, spent time.Duration) string {
-	words := map[string]string{"send": "sending", "read": "reading", "check": "checking", "write": "writing", "export": "exporting"}
+	words := map[string]string{"send": "sending", "read": "reading", "check": "checking", "write": "writing", "export": "exporting", "play": "playing"}
 	amount := thousands(done)
 	if phase == "send" || phase == "read" {
 		amount = fmt.Sprintf("%.1f MB", float64(done)/1e6)

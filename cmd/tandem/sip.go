@@ -9,7 +9,7 @@ import (
 )
 
 func newSIP(s *session) *cobra.Command {
-	return group("sip", "Look at SIP", newRegistrations(s))
+	return group("sip", "Look at SIP", newRegistrations(s), newSIPTrace(s))
 }
 
 func newRegistrations(s *session) *cobra.Command {

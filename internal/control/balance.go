@@ -72,7 +72,7 @@ type GroupBalance struct {
 	Permitted  *int      `json:"permitted,omitempty" explain:"What it is permitted; absent: no limit."`
 	MinQuality int       `json:"minQuality,omitempty" explain:"The quality that it needs."`
 	Reason     string    `json:"reason,omitempty" explain:"Why it has this cluster, or none."`
-	Text       string    `json:"text,omitempty" explain:"The reason with its numbers, when it has none."`
+	Text       string    `json:"text,omitempty" explain:"The reason with its numbers, when it has none, or why its cluster takes no calls."`
 	Refuse     string    `json:"refuse,omitempty" explain:"What its calls are refused with (503), when it has none: quality, no-node or no-cluster."`
 	Since      time.Time `json:"since,omitzero" explain:"When that was decided."`
 }

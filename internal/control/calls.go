@@ -36,6 +36,20 @@ type HangupRequest struct {
 	Reason string `json:"reason,omitempty" explain:"Text of the Reason header that both sides get, at most 128 octets."`
 }
 
+// HangupAllRequest chooses calls and says why they are ended.
+type HangupAllRequest struct {
+	Account string `json:"account,omitempty" explain:"Only calls of this account. An account or a device must be named."`
+	Device  string `json:"device,omitempty" explain:"Only calls of this device."`
+	Pending bool   `json:"pending,omitempty" explain:"Only calls that are not answered yet."`
+	Reason  string `json:"reason,omitempty" explain:"Text of the Reason header that all sides get, at most 128 octets."`
+}
+
+// HangupAllResult is what ending many calls came to.
+type HangupAllResult struct {
+	Calls  int    `json:"calls" explain:"Calls that were told to end."`
+	Failed string `json:"failed,omitempty" explain:"Which sides did not answer; their calls have ended here all the same."`
+}
+
 // maxReason bounds the text of a Reason header.
 const maxReason = 128
 
@@ -71,7 +85,10 @@ func callOperations() []operation {
 			summary: "Returns one call: its record, its states, its messages while they are remembered.",
 		}, {
 			id: "hangupCall", method: http.MethodPost, path: "/v1/calls/{id}/hangup", takes: HangupRequest{}, gives: CallDetail{}, handle: (*call).hangup,
-			summary: "Ends a call: BYE to both sides, or CANCEL while it is not answered.",
+			summary: "Ends a call, all its legs: BYE to both sides, or CANCEL while it is not answered.",
+		}, {
+			id: "hangupCalls", method: http.MethodPost, path: "/v1/calls/hangup", takes: HangupAllRequest{}, gives: HangupAllResult{}, handle: (*call).hangupAll,
+			summary: "Ends all calls of an account or device, or those that are not answered yet.",
 		},
 	}
 }
@@ -239,14 +256,13 @@ func (c *call) hangup() error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.server.deps.Hangup == nil:
-		return refuse(http.StatusNotImplemented, "this tandem has no part that can end calls")
-	case len(request.Reason) > maxReason:
-		return refuse(http.StatusUnprocessableEntity, "reason: has %d octets, at most %d are allowed", len(request.Reason), maxReason)
-	case slices.ContainsFunc([]byte(request.Reason), func(b byte) bool { return b < ' ' || b == 0x7f }):
-		return refuse(http.StatusUnprocessableEntity, "reason: has a control character")
-	case found.State == tandem.CallEnded:
+	if c.server.deps.Hangup == nil {
+		return c.endsNoCalls()
+	}
+	if err := checkReason(request.Reason); err != nil {
+		return err
+	}
+	if found.State == tandem.CallEnded {
 		return refuse(http.StatusConflict, "call %s has ended already", found.ID)
 	}
 	if err := c.server.deps.Hangup(c.r.Context(), c.by, found.ID, request.Reason); err != nil {
@@ -256,6 +272,64 @@ func (c *call) hangup() error {
 		return err
 	}
 	return c.answer(CallDetail{Call: found, Timeline: found.Timeline()})
+}
+
+func (*call) endsNoCalls() error {
+	return refuse(http.StatusNotImplemented, "this tandem has no part that can end calls")
+}
+
+func checkReason(text string) error {
+	switch {
+	case len(text) > maxReason:
+		return refuse(http.StatusUnprocessableEntity, "reason: has %d octets, at most %d are allowed", len(text), maxReason)
+	case slices.ContainsFunc([]byte(text), func(b byte) bool { return b < ' ' || b == 0x7f }):
+		return refuse(http.StatusUnprocessableEntity, "reason: has a control character")
+	}
+	return nil
+}
+
+// hangupAll ends the calls of an account or a device. Nobody ends all there are by leaving a name out.
+func (c *call) hangupAll() error {
+	var request HangupAllRequest
+	if err := c.read(&request); err != nil {
+		return err
+	}
+	if c.server.deps.HangupAll == nil {
+		return c.endsNoCalls()
+	}
+	if err := checkReason(request.Reason); err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		kind tandem.Kind
+		id   string
+	}{{tandem.KindAccount, request.Account}, {tandem.KindDevice, request.Device}} {
+		if x.id == "" {
+			continue
+		}
+		o, err := c.server.deps.Reader.Get(c.r.Context(), c.by, x.kind, x.id)
+		if errors.Is(err, tandem.ErrNotFound) || err == nil && !c.by.MaySee(o.Owner()) {
+			return refuse(http.StatusNotFound, "%s %.80s: not found", x.kind, x.id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if request.Account == "" && request.Device == "" {
+		return refuse(http.StatusUnprocessableEntity, "account: is missing, and so is device: name whose calls are to end")
+	}
+	n, err := c.server.deps.HangupAll(c.r.Context(), c.by, request)
+	result := HangupAllResult{Calls: n}
+	if err != nil {
+		result.Failed = err.Error()
+	}
+	return c.answer(result)
+}
+
+// HangupAll ends the calls that a request chooses.
+func (c *Client) HangupAll(ctx context.Context, request HangupAllRequest) (HangupAllResult, error) {
+	var out HangupAllResult
+	return out, c.ask(ctx, http.MethodPost, "/v1/calls/hangup", nil, request, &out)
 }
 
 // Calls returns a page of the calls that f chooses, live ones and recorded ones.

@@ -450,3 +450,41 @@ func TestTooManyStreams(t *testing.T) {
 	second.Body.Close()
 	first.Body.Close()
 }
+
+func TestHangupAll(t *testing.T) {
+	var told []control.HangupAllRequest
+	d := newDoor(t, func(_ *control.Config, d *control.Deps) {
+		d.HangupAll = func(_ context.Context, _ tandem.Principal, r control.HangupAllRequest) (int, error) {
+			told = append(told, r)
+			if r.Pending {
+				return 2, errors.New("the caller did not answer its BYE")
+			}
+			return 3, nil
+		}
+	})
+	cases := []struct {
+		by   tandem.Principal
+		body string
+		code int
+		has  string
+	}{
+		{admin, `{}`, 422, "account: is missing"},
+		{admin, `{"account":"nosuch"}`, 404, "Account nosuch: not found"},
+		{tenant, `{"account":"b1"}`, 404, "Account b1: not found"},
+		{tenant, `{"device":"d2"}`, 404, "Device d2: not found"},
+		{admin, `{"account":"a1","reason":"a\nb"}`, 422, "control character"},
+		{tenant, `{"account":"a1"}`, 200, `"calls":3`},
+		{admin, `{"device":"d2","pending":true}`, 200, "did not answer"},
+	}
+	for _, c := range cases {
+		if code, body := d.ask(c.by, "POST", "/v1/calls/hangup", c.body); code != c.code || !strings.Contains(body, c.has) {
+			t.Errorf("hangup %s = %d %s, want %d %s", c.body, code, body, c.code, c.has)
+		}
+	}
+	if len(told) != 2 {
+		t.Errorf("told %+v, want the last two", told)
+	}
+	if code, body := newDoor(t, nil).ask(admin, "POST", "/v1/calls/hangup", `{"account":"a1"}`); code != 501 {
+		t.Errorf("without a proxy: %d %s", code, body)
+	}
+}

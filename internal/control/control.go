@@ -97,8 +97,14 @@ type Deps struct {
 	CallLog CallLog
 	// Ladder returns a call's messages, tandem.ErrNotFound when they are not remembered. Nil shows none.
 	Ladder func(ctx context.Context, by tandem.Principal, id string) ([]tandem.Arrow, error)
+	// SIPTrace gives fn the SIP messages that f chooses and by may see, as they pass, until ctx ends. It first
+	// calls fn without lines, once it sees what passes.
+	SIPTrace func(ctx context.Context, by tandem.Principal, f tandem.TraceFilter, fn func([]tandem.TraceLine) error) error
 	// Hangup ends a call; it returns when both sides were told.
-	Hangup    func(ctx context.Context, by tandem.Principal, id, reason string) error
+	Hangup func(ctx context.Context, by tandem.Principal, id, reason string) error
+	// HangupAll ends the calls that the request chooses and returns how many; the error says which
+	// sides did not answer.
+	HangupAll func(ctx context.Context, by tandem.Principal, request HangupAllRequest) (int, error)
 	Balancing Balancing
 	// ReportLoad takes the load that a node has: 0 idle, 1 full.
 	ReportLoad func(node string, load float64)

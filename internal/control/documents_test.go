@@ -85,6 +85,19 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+func TestReadObjects(t *testing.T) {
+	read := func(text string) ([]tandem.Object, error) {
+		return control.ReadObjects(t.Context(), "t.yaml", strings.NewReader(text), int64(len(text)))
+	}
+	objects, err := read("kind: Group\nid: g\ncluster: c\n---\n# nothing\n---\nkind: Cluster\nid: c\ncapacity: 5\n")
+	if err != nil || len(objects) != 2 || objects[0].Kind() != tandem.KindCluster || objects[1].Header().ID != "g" {
+		t.Errorf("ReadObjects = %v, %v; want the cluster before the group that refers to it", objects, err)
+	}
+	if objects, err = read("kind: Group\nid: g\npermitted: -2\n"); err == nil || objects != nil || !strings.Contains(err.Error(), "t.yaml:3: permitted: ") {
+		t.Errorf("ReadObjects of a bad document = %v, %v; want where the fault is", objects, err)
+	}
+}
+
 func TestManyFaultsAreBounded(t *testing.T) {
 	c := start(t, newMemory(), nil)
 	_, err := c.Apply(t.Context(), "f.jsonl", strings.NewReader(strings.Repeat("{}\n", 5000)), nil)

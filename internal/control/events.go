@@ -43,6 +43,25 @@ func (c *call) callEvents() error {
 	if err != nil {
 		return err
 	}
+	return c.follow(func(ctx context.Context, s *callStream) error {
+		if err := s.write(""); err != nil || end != nil && after >= *end {
+			return errOver
+		}
+		return log.FollowCalls(ctx, by, after, func(events []tandem.CallEvent, reached tandem.Revision) error {
+			if err := s.send(events, reached, end); err != nil {
+				return err
+			}
+			if end != nil && reached >= *end {
+				return errOver
+			}
+			return nil
+		})
+	})
+}
+
+// follow opens a stream, if there are not too many, and has run write it until it has done that, or its
+// reader or the server has gone.
+func (c *call) follow(run func(ctx context.Context, s *callStream) error) error {
 	select {
 	case c.server.streams <- struct{}{}:
 		defer func() { <-c.server.streams }()
@@ -50,23 +69,12 @@ func (c *call) callEvents() error {
 		return refuse(http.StatusServiceUnavailable, "%d streams of events are open already; close one", cap(c.server.streams))
 	}
 	s := c.newCallStream()
-	if err := s.write(""); err != nil || end != nil && after >= *end {
-		return nil
-	}
 	ctx, stop := context.WithCancel(c.r.Context())
 	var beating sync.WaitGroup
 	defer beating.Wait()
 	defer stop()
 	beating.Go(func() { s.beat(ctx, stop) })
-	err = log.FollowCalls(ctx, by, after, func(events []tandem.CallEvent, reached tandem.Revision) error {
-		if err := s.send(events, reached, end); err != nil {
-			return err
-		}
-		if end != nil && reached >= *end {
-			return errOver
-		}
-		return nil
-	})
+	err := run(ctx, s)
 	if errors.Is(err, errOver) || ctx.Err() != nil {
 		return nil
 	}

@@ -123,6 +123,10 @@ func actOperations() []operation {
 			summary: "Explains what DNS answers for a name.",
 			query:   []parameter{{"name", "The name asked for."}, {"from", "Address of the client that asks; absent: this machine."}},
 		}, {
+			id: "traceSIP", method: http.MethodGet, path: "/v1/sip/trace", gives: tandem.TraceLine{}, handle: (*call).sipTrace, streams: true,
+			summary: "Gives SIP messages as they pass: server-sent events if asked for, else one JSON value a line, with empty lines between while nothing happens. A reader that is too slow is told how many it missed. Administrators see every message, others those of their account's calls.",
+			query:   sipTraceQuery(),
+		}, {
 			id: "listRegistrations", method: http.MethodGet, path: "/v1/registrations", query: account, gives: []tandem.Binding(nil),
 			summary: "Lists registered contacts.", handle: (*call).registrations,
 		}, {

@@ -119,7 +119,7 @@ func TestBalanceView(t *testing.T) {
 	if err != nil || client.Wait(t.Context(), set.Revision) != nil {
 		t.Fatal(err)
 	}
-	if g := group("pinned"); g.Cluster != "" || g.From != "c1" || g.Refuse != "no-node" {
+	if g := group("pinned"); g.Cluster != "c1" || g.From != "c2" || g.Refuse != "no-node" || g.Text != "its cluster takes no calls: n1: set draining" {
 		t.Errorf("after the last node of c1 was drained, pinned stands so: %+v", g)
 	}
 	if c1, err := client.ClusterStatus(t.Context(), "c1"); err != nil || c1.State != "out" || c1.Open || c1.Why != "n1: set draining" {

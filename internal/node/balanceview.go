@@ -33,13 +33,19 @@ func (v balanceView) Balance() control.Balance {
 			all.Groups = append(all.Groups, is)
 			continue
 		}
-		placed = append(placed, is)
 		if c := byID[is.Cluster]; c != nil {
+			if !c.Open {
+				is.Text, is.Refuse = "its cluster takes no calls: "+c.Why, string(lb.ReasonNoNode)
+				if c.State == string(lb.StateDegraded) {
+					is.Refuse = string(lb.ReasonQuality)
+				}
+			}
 			c.Groups++
 			if is.Expected != nil {
 				c.Expected += *is.Expected
 			}
 		}
+		placed = append(placed, is)
 	}
 	all.Unplaced = len(all.Groups)
 	all.Groups = append(all.Groups, placed...)
@@ -76,7 +82,7 @@ func (v balanceView) clusters() []control.ClusterBalance {
 	for i, s := range supplies {
 		c := found[s.Cluster]
 		all[i] = control.ClusterBalance{
-			ID: s.Cluster, State: clusterState(c), Open: s.Open, Capacity: bound(s.Capacity),
+			ID: s.Cluster, State: clusterState(c), Capacity: bound(s.Capacity),
 			Quality: known(c.Score), Nodes: make([]control.NodeBalance, len(c.Nodes)),
 		}
 		if len(c.Nodes) == 0 {
@@ -90,7 +96,7 @@ func (v balanceView) clusters() []control.ClusterBalance {
 				all[i].Up++
 			}
 		}
-		all[i].Why = whyNot(all[i].Nodes)
+		all[i].Why, all[i].Open = whyNot(all[i].Nodes), all[i].Up > 0
 	}
 	return all
 }

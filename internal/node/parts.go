@@ -240,6 +240,10 @@ func (b *builder) controlDeps() control.Deps {
 	}
 	if b.sip != nil {
 		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup
+		deps.HangupAll = func(ctx context.Context, by tandem.Principal, r control.HangupAllRequest) (int, error) {
+			return b.sip.HangupAll(ctx, by, sipproxy.Choice{Account: r.Account, Device: r.Device, Pending: r.Pending}, r.Reason)
+		}
+		deps.Ladder, deps.SIPTrace = b.sip.Ladder, b.sip.Trace
 	}
 	if b.provision != nil {
 		deps.Permit = b.provision.Permit

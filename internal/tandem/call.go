@@ -149,12 +149,12 @@ type CallPage struct {
 	Next  string `json:"next,omitempty" explain:"What to ask for after this page; absent on the last one. A page may be short, or empty, and still have a next."`
 }
 
-// Arrow is one message in a call's ladder.
+// Arrow is one message in a call's ladder. One that goes from nobody to nobody is a remark.
 type Arrow struct {
 	Time time.Time `json:"time" explain:"When it passed."`
-	From string    `json:"from" explain:"Who sent it."`
+	From string    `json:"from" explain:"Who sent it: a node, a peer, a user name, an address, or tandem itself."`
 	To   string    `json:"to" explain:"Who got it."`
-	Text string    `json:"text" explain:"Method, or status and method."`
+	Text string    `json:"text" explain:"Method, or status and method; then in brackets whether it came again, was malformed, or could not be sent."`
 }
 
 // callIDs is the encoding of call ids: its letters sort like the octets that they stand for.
