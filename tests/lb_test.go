@@ -23,6 +23,7 @@ type talk struct {
 	password string   // "" for who is not challenged
 	invite   string   // as sent last
 	answer   message  // the final response
+	focus    bool     // it says that it is a conference (RFC 4579)
 }
 
 // session is the least that a phone offers.
@@ -159,6 +160,9 @@ func (c *talk) converse(d dialogue) message {
 	c.t.Helper()
 	for range 2 {
 		c.invite = c.write(d)
+		if own := fmt.Sprintf("Contact: <sip:%s@%s>", c.user, c.conn.LocalAddr()); c.focus {
+			c.invite = strings.Replace(c.invite, own, own+";isfocus", 1)
+		}
 		c.send(c.invite)
 		m := c.response()
 		if d.method == "INVITE" {
