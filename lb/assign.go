@@ -141,8 +141,8 @@ type assignment struct {
 // is over-full the fewest groups go that suffice. Then the groups without a cluster are placed:
 // pinned ones first, those that lost one before those that had none, the pickier before the less
 // picky, the larger before the smaller, each where it leaves the least full cluster, of equals the
-// one with the fewest groups. One that finds no room is given it if groups smaller than itself can
-// yield to other clusters; to a pinned one, groups of any size.
+// one with the fewest groups. One that finds no room is given it if groups smaller than itself, or
+// of any size that need less quality, can yield to other clusters; to a pinned one, all can.
 func Assign(demands []Demand, supplies []Supply, policy Policy) Plan {
 	a := newAssignment(demands, supplies, policy)
 	waiting := a.settle()

@@ -145,6 +145,21 @@ func TestAssignMakesRoom(t *testing.T) {
 	}
 }
 
+// TestAssignMakesRoomForPicky: a group that only one cluster is good enough for is given room there by
+// one as large that needs less quality; the twin, by none that needs as much.
+func TestAssignMakesRoomForPicky(t *testing.T) {
+	demands := []lb.Demand{{Group: "picky", Expected: 40, MinQuality: 85, Current: "b"}, {Group: "plain", Expected: 45, Current: "a"}}
+	supplies := []lb.Supply{{Cluster: "a", Capacity: 50, Quality: 93, Open: true}, {Cluster: "b", Capacity: 100, Quality: 72, Open: true}}
+	want := []lb.Move{{Group: "picky", From: "b", To: "a", Reason: lb.MoveQuality}, {Group: "plain", From: "a", To: "b", Reason: lb.MoveYield}}
+	if diff := cmp.Diff(want, lb.Assign(demands, supplies, lb.Policy{}).Moves); diff != "" {
+		t.Error(diff)
+	}
+	demands[1].MinQuality = 85
+	if plan := lb.Assign(demands, supplies, lb.Policy{}); len(plan.Moves) != 0 || len(plan.Unplaced) != 1 || plan.Unplaced[0].Group != "picky" {
+		t.Errorf("equally picky: %+v", plan)
+	}
+}
+
 // TestAssignSpread: a cluster that comes back empty is filled only when the policy says so.
 func TestAssignSpread(t *testing.T) {
 	demands, supplies := zipf(2000, 10, 0.6, rand.New(rand.NewPCG(1, 1)))

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// makeRoom places demand i, which fits nowhere, by letting smaller groups yield to other clusters.
+// makeRoom places demand i, which fits nowhere, by letting smaller groups, or groups that need
+// less quality, yield to other clusters.
 // It gives up, changing nothing, when no cluster can be relieved so, or when the plan's budget of
 // looks is spent (a system so full that most groups would have to move needs an operator).
 func (a *assignment) makeRoom(i int32) {
@@ -42,13 +43,15 @@ func (a *assignment) makeRoom(i int32) {
 	}
 }
 
-// relieve moves groups smaller than demand i, or of any size when it is pinned, from cluster c to others until i fits, the fewest first
+// relieve moves groups smaller than demand i from cluster c to others until i fits: of any size those
+// that need less quality, which find places that i cannot have, and all when i is pinned. The fewest first
 // by taking the smallest that does it alone, else the largest that finds a place. It reports whether
 // i fits now; if not, all is as it was.
 func (a *assignment) relieve(c, i int32) bool {
 	s, size := &a.sites[c], a.size(i)
 	members := slices.DeleteFunc(slices.Clone(a.membersOf(c)), func(j int32) bool {
-		large := a.size(j) >= size && a.demands[i].Pin == "" // what is pinned can go nowhere else
+		large := a.size(j) >= size && a.demands[i].Pin == "" && // what is pinned can go nowhere else
+			max(a.demands[j].MinQuality, 0) >= a.demands[i].MinQuality
 		return large || a.size(j) == 0 || a.demands[j].Pin != ""
 	})
 	type undo struct {

@@ -72,8 +72,9 @@ func (f *forwarding) begin(a *ask, seat *seat) {
 		}
 	}
 	if f.cancelled { // while it waited
-		f.call.failed(w, f, 487)
-		f.finish(f.tx.req.Response(487, statusText(487), w.branches.tag(f.tx.req)))
+		m := f.tx.req.Response(487, statusText(487), w.branches.tag(f.tx.req))
+		f.call.failed(w, f, m)
+		f.finish(m)
 		return
 	}
 	if f.tx.state == calling {

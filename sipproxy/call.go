@@ -224,8 +224,9 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 	c.enter(w, c.upState())
 }
 
-// failed ends a call that was never answered, once the last of its INVITEs has failed.
-func (c *call) failed(w *worker, f *forwarding, status int) {
+// failed ends a call that was never answered, once the last of its INVITEs has failed; m is what the
+// caller is told.
+func (c *call) failed(w *worker, f *forwarding, m *wire.Message) {
 	if c == nil || c.seen.WasAnswered() {
 		return
 	}
@@ -233,14 +234,16 @@ func (c *call) failed(w *worker, f *forwarding, status int) {
 	if len(c.invites) > 0 {
 		return
 	}
-	cause, by := strconv.Itoa(status), tandem.EndedByCallee
-	switch status {
-	case 487:
+	cause, by := strconv.Itoa(m.Status), tandem.EndedByCallee
+	switch {
+	case m.Status == 487:
 		cause, by = "cancel", tandem.EndedByCaller
-	case 408, 503:
+	case m.Status == 503 && m.Reason == unreached:
+		cause, by = "no-node", tandem.EndedByAppliance
+	case m.Status == 408, m.Status == 503:
 		by = tandem.EndedByAppliance
 	}
-	c.end(w, cause, by, status)
+	c.end(w, cause, by, m.Status)
 }
 
 // end ends the call; status is the final one of its INVITE, zero when that is known already.

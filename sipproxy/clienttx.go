@@ -26,7 +26,7 @@ type clientTx struct {
 	interval time.Duration
 	retry    alarm // Timers A, E
 	limit    alarm // Timers B, D, F, K, M
-	leg      *leg  // whose request it is; nil for a CANCEL, whose answer nobody waits for, and our own
+	leg      *leg  // whose request it is; nil for a CANCEL and our own
 	// done, of a request of our own, takes its final answer; nil when none came.
 	done   func(*wire.Message)
 	reason string // value of Reason for the CANCEL
@@ -181,8 +181,30 @@ func (tx *clientTx) sendCancel() {
 	if tx.reason != "" {
 		m.Headers = append(m.Headers, wire.Header{Raw: "Reason", Value: tx.reason})
 	}
-	tx.w.start(tx.key.id, m, tx.to, giveUp, nil)
 	tx.w.alarms.set(&tx.limit, tx, limitAlarm, tx.w.now.Add(giveUp))
+	cancel, err := tx.w.start(tx.key.id, m, tx.to, giveUp, nil)
+	if err != nil {
+		tx.forsaken()
+		return
+	}
+	cancel.done = func(m *wire.Message) {
+		if m == nil {
+			tx.forsaken()
+		}
+	}
+}
+
+// forsaken ends an INVITE whose CANCEL nobody takes: it gets no answer any more either (RFC 3261
+// section 9.1).
+func (tx *clientTx) forsaken() {
+	if tx.state > proceeding {
+		return
+	}
+	tx.end()
+	if l := tx.leg; l != nil && tx == l.tx && l.final == nil {
+		l.fail(408, "Request Timeout")
+		l.f.settle()
+	}
 }
 
 // follow makes the ACK or CANCEL that goes with an INVITE: its Request-URI, top Via, Route, From,

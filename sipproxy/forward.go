@@ -413,7 +413,7 @@ func (f *forwarding) settle() {
 		}
 	}
 	m := f.best()
-	f.call.failed(f.w, f, m.Status)
+	f.call.failed(f.w, f, m)
 	f.finish(m)
 }
 

@@ -254,8 +254,8 @@ func (f *forwarding) hangup(h *hungUp) {
 			l.tx.reason = h.reason
 		}
 	}
-	f.cancelOthers(nil)
 	f.done = true
+	f.cancelOthers(nil)
 	f.tx.respond(f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req), wire.Header{Raw: "Reason", Value: h.reason}))
 }
 

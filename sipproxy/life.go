@@ -95,9 +95,10 @@ func (c *call) sounded(w *worker, side int, m *wire.Message) {
 		v.gone[side] = true
 	}
 	switch {
-	case c.seen.State == tandem.CallEnded || v.asking > 0:
-	case v.gone[callerSide] || v.gone[calleeSide]:
+	case c.seen.State == tandem.CallEnded:
+	case v.gone[callerSide] || v.gone[calleeSide]: // whatever the other one is going to say
 		c.reap(w, "silent")
+	case v.asking > 0:
 	default:
 		v.heard = w.now
 		c.watch(w)

@@ -2,7 +2,9 @@ package sipproxy
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +61,13 @@ func (p *probes) apply(changes []tandem.Change) {
 			p.nodes[c.ID] = &probe{burst: probeStarts}
 		}
 	}
+}
+
+// all returns the nodes that are not set out, in no order.
+func (p *probes) all() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.nodes))
 }
 
 // run asks until ctx ends.

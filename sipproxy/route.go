@@ -25,6 +25,9 @@ const (
 func (w *worker) byType(a *ask, acct *directory.Account, t tandem.RequestType, uri string) (*plan, *refusal) {
 	call := w.deps.Balancer != nil && a.m.Method == "INVITE"
 	targets, route := w.targets(acct, t, a.m.Size, call)
+	if len(targets) == 0 && t == tandem.TypeEmergency {
+		targets = w.lastResort()
+	}
 	if len(targets) == 0 && !call { // tier 2 knows better what to say to a call
 		w.count.noTarget.Add(1)
 		return nil, refuse(503, "Service Unavailable: no server for "+string(t), wire.Field(wire.NameRetryAfter, "5"))
@@ -95,6 +98,26 @@ func (w *worker) targets(acct *directory.Account, t tandem.RequestType, size int
 		}
 	}
 	return out, route
+}
+
+// lastResort is where an emergency call goes whose forwarding names lead nowhere, because its group has no
+// cluster, say: any node that serves such calls, draining ones behind.
+func (w *worker) lastResort() (out []target) {
+	for _, id := range w.probes.all() {
+		n := w.dir.Node(id)
+		if n == nil || !n.Serves(tandem.TypeEmergency) {
+			continue
+		}
+		if h, ok := w.doorOf(n); ok {
+			x := target{hop: h, node: id}
+			if !n.Available() {
+				x.tier = 1
+			}
+			out = append(out, x)
+		}
+	}
+	slices.SortFunc(out, func(a, b target) int { return cmp.Compare(a.tier, b.tier) })
+	return out[:min(len(out), maxChoices)]
 }
 
 // order puts targets into the order to try them: by priority, within one by weighted lot (RFC 2782),

@@ -95,7 +95,14 @@ func (s *server) writeConfig(text string) {
 // startServer starts a server with the little telco of testdata/telco.yaml in it.
 func startServer(t testing.TB) *server {
 	t.Helper()
+	return startWith(t, serveConfig)
+}
+
+// startWith starts one with a configuration file of its own.
+func startWith(t testing.TB, config string) *server {
+	t.Helper()
 	s := newServer(t)
+	s.writeConfig(config)
 	s.start()
 	telco, err := os.ReadFile("testdata/telco.yaml")
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,29 +14,6 @@ import (
 	"testing"
 	"time"
 )
-
-// metric reads one of the server's metrics.
-func (s *server) metric(name string) float64 {
-	s.t.Helper()
-	resp, err := http.Get("http://" + s.addr(1) + ":9153/metrics")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
-	if m == nil {
-		s.t.Fatalf("no metric %s", name)
-	}
-	v, err := strconv.ParseFloat(string(m[1]), 64)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return v
-}
 
 // resident is the process's memory in octets.
 func (s *server) resident() int {

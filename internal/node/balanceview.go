@@ -95,10 +95,17 @@ func (v balanceView) lease() (*control.LeaseBalance, map[string][]control.GroupL
 	return nil, nil
 }
 
+// table returns how nodes stand at this moment: an operator who reads that no call is left on a node
+// switches it off.
+func (v balanceView) table() *lb.Table {
+	v.balancer.Look()
+	return v.balancer.Table()
+}
+
 // clusters tells how each cluster stands, without what its groups expect.
 func (v balanceView) clusters() []control.ClusterBalance {
 	found := make(map[string]lb.ClusterStatus)
-	for _, c := range v.balancer.Table().Clusters {
+	for _, c := range v.table().Clusters {
 		found[c.ID] = c
 	}
 	supplies := v.planner.Supplies()
@@ -190,7 +197,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Round(time.Microse
 
 // Node tells how one node stands, false when it is not known.
 func (v balanceView) Node(id string) (control.NodeBalance, bool) {
-	for _, c := range v.balancer.Table().Clusters {
+	for _, c := range v.table().Clusters {
 		for i := range c.Nodes {
 			if c.Nodes[i].ID == id {
 				return nodeBalance(&c.Nodes[i]), true
