@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"tandem/internal/tandem"
 	"tandem/sipproxy/wire"
 )
@@ -170,12 +172,19 @@ func (n *sockets) send(to hop, b []byte, worker int, tx uint64) error {
 		return errNoSocket
 	}
 	_, err := c.WriteToUDPAddrPort(b, to.remote)
-	if err != nil && isRefused(err) {
-		// What an earlier datagram met; this one was not sent and may be for somebody else.
+	for again := 0; again < mostRefusals && err != nil && isRefused(err); again++ {
+		// What an earlier datagram met: this one was not sent, and is for somebody else. With several
+		// dead nodes that are asked how they are the next try may meet the next refusal.
 		_, err = c.WriteToUDPAddrPort(b, to.remote)
+	}
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return nil // it never speaks of this datagram, which a retransmission replaces
 	}
 	return err
 }
+
+// mostRefusals bounds how often a datagram is tried again because of what others met.
+const mostRefusals = 8
 
 // ours reports whether a URI names this proxy: an address of a listener, or a name that leads
 // devices here.
