@@ -206,3 +206,18 @@ func TestNoCSeqIsTheLast(t *testing.T) {
 		t.Errorf("BYE with CSeq %d", bye.m.CSeq)
 	}
 }
+
+// The callee does not pass for the caller by the caller's tag: what is known of the caller's side stays.
+func TestCalleeIsNotTheCaller(t *testing.T) {
+	r := newRig(t)
+	invite, _ := r.setUp()
+	c := r.only()
+	target, cseqs := c.seen.Dialogs[callerSide].Target, c.cseqs
+	re := fromCallee("INVITE", invite)
+	re.fromTag, re.cseq = "ft", 1000
+	re.extra += "\nContact: <sip:elsewhere@127.0.0.22>"
+	r.deliverRaw(node1, re.text(node1))
+	if c.seen.Dialogs[callerSide].Target != target || c.cseqs[calleeSide] != cseqs[calleeSide] {
+		t.Errorf("the caller is at %s, CSeq %v", c.seen.Dialogs[callerSide].Target, c.cseqs)
+	}
+}

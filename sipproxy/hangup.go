@@ -390,8 +390,12 @@ func contact(m *wire.Message) string {
 	return a.URI
 }
 
-// of returns the call of an in-dialog message and the side that its request goes to.
+// of returns the call of an in-dialog message and the side that its request goes to; nil for one with the same
+// tag twice, since a token binds the caller's tag alone and the callee might write it into From too.
 func (t *callTable) of(m *wire.Message) (*call, int) {
+	if m.From.Tag == m.To.Tag {
+		return nil, callerSide
+	}
 	if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
 		return c, calleeSide
 	}
