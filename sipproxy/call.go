@@ -297,11 +297,11 @@ func (t *callTable) remember(c tandem.Call) {
 }
 
 // byeSent returns what takes the answer to a BYE, whichever side sent it; nil when it ends no call. A
-// call is over when its BYE was answered, or when nobody is there to answer it: what is refused, or
-// is of another fork's dialog, ends nothing, and a call that is not answered yet ends by its INVITE.
-// Whoever sends a BYE may aim it where nobody knows the call, at another port of a node for one: after all but
-// a 2xx, both sides get one of our own.
-func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
+// call is over for whoever sent one (RFC 3261 section 15.1.1), but for a challenge, which a phone has none to make.
+// What is of another fork's dialog ends nothing, and a call that is not answered yet ends by its INVITE. Whoever
+// sends a BYE may aim it where nobody knows the call, at another port of a node for one, and whoever gets it may
+// refuse it: after all but a 2xx, both sides get one of our own.
+func (t *callTable) byeSent(w *worker, m *wire.Message, phone bool) func(status int) {
 	c, to := t.of(m)
 	if c == nil || !c.seen.WasAnswered() {
 		return nil
@@ -315,10 +315,10 @@ func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
 	}
 	return func(status int) {
 		switch {
-		case c.seen.State == tandem.CallEnded:
+		case c.seen.State == tandem.CallEnded, !phone && (status == 401 || status == 407):
 		case status/100 == 2:
 			c.end(w, "bye", by, 0)
-		case status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+		default:
 			w.terminate(c, "bye", "", by, func(error) {})
 		}
 	}

@@ -221,3 +221,20 @@ func TestCalleeIsNotTheCaller(t *testing.T) {
 		t.Errorf("the caller is at %s, CSeq %v", c.seen.Dialogs[callerSide].Target, c.cseqs)
 	}
 }
+
+// A phone that refuses the BYE of a feature server holds no slot of those who called it; a node that asks for
+// credentials does.
+func TestPhoneRefusesBYE(t *testing.T) {
+	for _, status := range []int{401, 500, 403} {
+		r, s := weighedRig(t)
+		r.register(phoneB, "bob", 1)
+		out := r.find(r.deliverRaw(node1, coreCall("sip:bob@acme.voice.example.net")), "INVITE")
+		ok := r.find(r.answer(out, 200, "bb", wire.Field(wire.NameContact, "<sip:bob@127.0.0.1:5064>")), "SIP/2.0 200")
+		bye := msg{method: "BYE", uri: "sip:bob@127.0.0.1:5064", from: "sip:+33123@pstn.example.org", to: "sip:bob@acme.voice.example.net",
+			fromTag: "b2b", toTag: "bb", callID: "second-leg", cseq: 2, branch: "z9hG4bKbye", extra: routes(ok.m, true)}
+		got := r.answer(r.find(r.deliverRaw(node1, bye.text(node1)), "BYE"), status, "")
+		if own := r.find(got, "BYE sip:bob@127.0.0.1:5064 "); own.to.remote != phoneB.remote || len(s.groups) != 0 {
+			t.Errorf("after %d: %d slots, %s", status, len(s.groups), starts(got))
+		}
+	}
+}
