@@ -90,21 +90,31 @@ func (b *Balancer) find(rules *Group, r tandem.Admission) (node *candidate, usab
 
 // join counts a call that continues another one: in the groups which that one does not hold yet.
 func (b *Balancer) join(r tandem.Admission, found tandem.Admitted, node *candidate, accts [2]*account) (tandem.Admitted, tandem.Refusal) {
+	var taken [2]*account
+	back := func() {
+		for _, a := range taken {
+			if a != nil {
+				a.give()
+			}
+		}
+	}
 	for i, a := range accts {
-		if a == nil {
+		if a == nil || b.slots.holds(r.Joined, a) {
 			continue
 		}
 		group := [...]string{r.Group, r.Other}[i]
-		if b.slots.holds(r.Joined, a) {
-			continue
-		}
 		if reason := b.take(a, group); reason != "" {
+			back()
 			return b.refuse(reason, group)
 		}
-		if !b.slots.add(r.Joined, a) { // ended meanwhile, or touches too many groups
-			a.give()
-			return b.refuse(ReasonCapacity, group)
+		taken[i] = a
+	}
+	for i, a := range taken {
+		if a != nil && !b.slots.add(r.Joined, a) { // ended meanwhile, or touches too many groups
+			back()
+			return b.refuse(ReasonCapacity, [...]string{r.Group, r.Other}[i])
 		}
+		taken[i] = nil
 	}
 	if node != nil && !b.enter(&found, node, nil, nil) {
 		return b.refuse(ReasonCapacity, r.Group)

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tandem/internal/tandem"
 	"tandem/lb"
 )
 
@@ -91,4 +92,26 @@ func TestCallersAreBounded(t *testing.T) {
 			t.Errorf("failed %v, want about a half", s.Failed)
 		}
 	})
+}
+
+// A leg that one of its groups refuses takes no slot in the other.
+func TestRefusedLegTakesNothing(t *testing.T) {
+	b := newBalancer(t, lb.Config{}, nil)
+	b.PutGroup(lb.Group{ID: "full", Cluster: "a", Permitted: 0})
+	b.PutGroup(lb.Group{ID: "gc", Cluster: "a", Permitted: 5})
+	first := admit(t, b, tandem.Admission{Group: "ga"})
+	wantRefusal(t, b, tandem.Admission{Group: "gb", Other: "full", Counted: true, Joined: first.Slot}, 486, lb.ReasonPermitted, "full")
+	if n := b.Used("gb"); n != 0 {
+		t.Errorf("%d slots of gb after a refusal", n)
+	}
+	admit(t, b, tandem.Admission{Group: "gb", Other: "gc", Counted: true, Joined: first.Slot})
+	for group, want := range map[string]int{"ga": 1, "gb": 1, "gc": 1} {
+		if n := b.Used(group); n != want {
+			t.Errorf("%d slots of %s, want %d", n, group, want)
+		}
+	}
+	b.Release(first.Slot)
+	if n := b.Used("ga") + b.Used("gb") + b.Used("gc"); n != 0 {
+		t.Errorf("%d slots after the end", n)
+	}
 }

@@ -240,6 +240,15 @@ func TestLegsAreJoined(t *testing.T) {
 			if (leg.Joined == other.ID) != tt.joined || leg.Separate == tt.joined {
 				t.Errorf("second leg: joined %q separate %v", leg.Joined, leg.Separate)
 			}
+			want = 2
+			if !tt.joined {
+				want = 1
+			}
+			for _, c := range calls {
+				if legs := r.s.legsOf(c.ID); len(legs) != want {
+					t.Errorf("legs of %s: %v, want %d", c.CallID, legs, want)
+				}
+			}
 			r.answer(second, 486, "tt") // the first leg goes on
 			if len(s.groups) != 1 {
 				t.Errorf("%d slots while the first leg is up, want 1", len(s.groups))
@@ -247,6 +256,9 @@ func TestLegsAreJoined(t *testing.T) {
 			r.answer(first, 486, "tt")
 			if len(s.groups) != 0 {
 				t.Errorf("%d slots after both", len(s.groups))
+			}
+			if n := len(r.w.calls.names); n != 0 {
+				t.Errorf("%d names left", n)
 			}
 		})
 	}

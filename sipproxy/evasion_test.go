@@ -206,3 +206,35 @@ func TestNoCSeqIsTheLast(t *testing.T) {
 		t.Errorf("BYE with CSeq %d", bye.m.CSeq)
 	}
 }
+
+// The callee does not pass for the caller by the caller's tag: what is known of the caller's side stays.
+func TestCalleeIsNotTheCaller(t *testing.T) {
+	r := newRig(t)
+	invite, _ := r.setUp()
+	c := r.only()
+	target, cseqs := c.seen.Dialogs[callerSide].Target, c.cseqs
+	re := fromCallee("INVITE", invite)
+	re.fromTag, re.cseq = "ft", 1000
+	re.extra += "\nContact: <sip:elsewhere@127.0.0.22>"
+	r.deliverRaw(node1, re.text(node1))
+	if c.seen.Dialogs[callerSide].Target != target || c.cseqs[calleeSide] != cseqs[calleeSide] {
+		t.Errorf("the caller is at %s, CSeq %v", c.seen.Dialogs[callerSide].Target, c.cseqs)
+	}
+}
+
+// A phone that refuses the BYE of a feature server holds no slot of those who called it; a node that asks for
+// credentials does.
+func TestPhoneRefusesBYE(t *testing.T) {
+	for _, status := range []int{401, 500, 403} {
+		r, s := weighedRig(t)
+		r.register(phoneB, "bob", 1)
+		out := r.find(r.deliverRaw(node1, coreCall("sip:bob@acme.voice.example.net")), "INVITE")
+		ok := r.find(r.answer(out, 200, "bb", wire.Field(wire.NameContact, "<sip:bob@127.0.0.1:5064>")), "SIP/2.0 200")
+		bye := msg{method: "BYE", uri: "sip:bob@127.0.0.1:5064", from: "sip:+33123@pstn.example.org", to: "sip:bob@acme.voice.example.net",
+			fromTag: "b2b", toTag: "bb", callID: "second-leg", cseq: 2, branch: "z9hG4bKbye", extra: routes(ok.m, true)}
+		got := r.answer(r.find(r.deliverRaw(node1, bye.text(node1)), "BYE"), status, "")
+		if own := r.find(got, "BYE sip:bob@127.0.0.1:5064 "); own.to.remote != phoneB.remote || len(s.groups) != 0 {
+			t.Errorf("after %d: %d slots, %s", status, len(s.groups), starts(got))
+		}
+	}
+}

@@ -100,19 +100,21 @@ const hangupsAtOnce = 256
 // legsOf returns the ids of the live legs of a call, itself first.
 func (s *Server) legsOf(id string) []string {
 	legs, whole := []string{id}, id
-	all := make(map[string]string) // joined id, by id
 	for _, w := range s.workers {
 		w.calls.mu.Lock()
-		for _, c := range w.calls.live {
-			all[c.seen.ID] = cmp.Or(c.seen.Joined, c.seen.ID)
+		if c := w.calls.named(id); c != nil {
+			whole = cmp.Or(c.seen.Joined, id)
 		}
 		w.calls.mu.Unlock()
 	}
-	whole = cmp.Or(all[id], id)
-	for leg, of := range all {
-		if of == whole && leg != id {
-			legs = append(legs, leg)
+	for _, w := range s.workers {
+		w.calls.mu.Lock()
+		for _, c := range w.calls.names[whole] {
+			if c.seen.ID != id {
+				legs = append(legs, c.seen.ID)
+			}
 		}
+		w.calls.mu.Unlock()
 	}
 	return legs
 }
@@ -144,11 +146,9 @@ func (s *Server) hangupLeg(ctx context.Context, id, reason string) error {
 func (s *Server) findCall(by tandem.Principal, id string) (*worker, callKey, error) {
 	for _, w := range s.workers {
 		w.calls.mu.Lock()
-		for key, c := range w.calls.live {
-			if c.seen.ID == id && by.MaySee(c.seen.Account) {
-				w.calls.mu.Unlock()
-				return w, key, nil
-			}
+		if c := w.calls.named(id); c != nil && by.MaySee(c.seen.Account) {
+			w.calls.mu.Unlock()
+			return w, c.key, nil
 		}
 		over := slices.ContainsFunc(w.calls.past, func(c tandem.Call) bool { return c.ID == id && by.MaySee(c.Account) })
 		w.calls.mu.Unlock()
@@ -390,8 +390,12 @@ func contact(m *wire.Message) string {
 	return a.URI
 }
 
-// of returns the call of an in-dialog message and the side that its request goes to.
+// of returns the call of an in-dialog message and the side that its request goes to; nil for one with the same
+// tag twice, since a token binds the caller's tag alone and the callee might write it into From too.
 func (t *callTable) of(m *wire.Message) (*call, int) {
+	if m.From.Tag == m.To.Tag {
+		return nil, callerSide
+	}
 	if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
 		return c, calleeSide
 	}

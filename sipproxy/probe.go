@@ -144,6 +144,15 @@ func (p *probes) refused(node string) {
 	}
 }
 
+// lost takes a probe whose answer may have been lost here: a flood of messages would close every node otherwise.
+func (p *probes) lost(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.nodes[node]; x != nil {
+		x.asking = max(x.asking-1, 0)
+	}
+}
+
 // noted keeps what a probe told about the node's next turn; it reports whether the node has just
 // fallen silent.
 func (p *probes) noted(node string, answered, again bool) (silent bool) {
@@ -190,7 +199,12 @@ func (w *worker) probe(node, callID string) {
 	w.count.probes.Add(1)
 	w.alarms.stop(&tx.retry) // a lost one shall count as lost
 	tx.node = node
+	dropped := w.count.queueFull.Load()
 	tx.done = func(m *wire.Message) {
+		if m == nil && (w.count.queueFull.Load() != dropped || len(w.inbox) > cap(w.inbox)/4) {
+			w.probes.lost(node)
+			return
+		}
 		// 503 says that it serves nobody now (RFC 3261 section 21.5.4): as good as no answer.
 		if m == nil || m.Status == 503 {
 			w.probes.asked(node, 0, false)

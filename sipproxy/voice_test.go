@@ -129,6 +129,37 @@ func TestProbes(t *testing.T) {
 	}
 }
 
+// An answer that this side dropped, or has not come to read, is not taken for a node's silence; nor for its word.
+func TestProbeLostHere(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		busy func(r *rig)
+		want string
+	}{
+		{"all was read", func(*rig) {}, "probed n1false"},
+		{"something was dropped", func(r *rig) { r.s.count.queueFull.Add(1) }, ""},
+		{"much waits to be read", func(r *rig) {
+			for range cap(r.w.inbox)/4 + 1 {
+				r.w.inbox <- event{kind: workDone, then: func() {}}
+			}
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, c := watchedRig(t)
+			r.s.probes.nodes["n1"].asking = 1
+			r.w.handle(event{kind: workDone, then: func() { r.w.probe("n1", "probe-1") }}, r.now)
+			tt.busy(r)
+			r.advance(r.s.cfg.Probes.Timeout)
+			if got := strings.Join(c.log, " "); got != tt.want {
+				t.Errorf("told %q, want %q", got, tt.want)
+			}
+			if n := r.s.probes.nodes["n1"].asking; n != 0 {
+				t.Errorf("%d probes still asking", n)
+			}
+		})
+	}
+}
+
 // A node is asked at the first of its addresses that can be reached from here, over what both speak.
 func TestProbeGoesWhereItCan(t *testing.T) {
 	for _, tt := range []struct {
