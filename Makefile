@@ -65,6 +65,7 @@ bench-lb: build
 	@tests/debian.sh clients
 	@$(GO) test -run '^$$' -bench 'Assign' ./lb | grep -o 'figure .*'
 	@$(GO) test -run '^$$' -bench 'Admit' -benchtime 2000000x ./lb | grep -o 'figure .*'
+	@$(GO) test -run '^$$' -bench 'LeaseFetch' ./internal/node | grep -o 'figure .*'
 	@$(GO) test -run '^$$' -bench 'SlowNode' -benchtime 1x ./lb | grep -o 'figure .*'
 	$(GO) run ./bench lb
 

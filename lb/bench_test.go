@@ -19,7 +19,7 @@ import (
 // BenchmarkAssign is tier 1 for 100,000 groups of Zipf sizes on 100 clusters, from scratch and after
 // the loss of a cluster.
 func BenchmarkAssign(b *testing.B) {
-	for _, exponent := range []float64{0.8, 1} {
+	for _, exponent := range []float64{0.5, 0.8, 1} {
 		demands, supplies := zipf(100_000, 100, exponent, rand.New(rand.NewPCG(9, 9)))
 		plan := lb.Assign(demands, supplies, lb.Policy{})
 		b.Run(fmt.Sprintf("scratch/zipf=%v", exponent), func(b *testing.B) {
