@@ -171,20 +171,24 @@ func (n *sockets) send(to hop, b []byte, worker int, tx uint64) error {
 	if c == nil {
 		return errNoSocket
 	}
-	_, err := c.WriteToUDPAddrPort(b, to.remote)
-	for again := 0; again < mostRefusals && err != nil && isRefused(err); again++ {
-		// What an earlier datagram met: this one was not sent, and is for somebody else. With several
-		// dead nodes that are asked how they are the next try may meet the next refusal.
-		_, err = c.WriteToUDPAddrPort(b, to.remote)
+	// What an earlier datagram met is told to the next one, which is not sent and may be for somebody
+	// else: it is tried again. That several do is common where nodes or phones are dead, for all workers
+	// write to the same socket. A refusal can never be this datagram's own, so that one which was always
+	// in the way is lost as the network might lose it.
+	var err error
+	for range sendTries {
+		if _, err = c.WriteToUDPAddrPort(b, to.remote); err == nil || !isRefused(err) {
+			return err
+		}
 	}
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return nil // it never speaks of this datagram, which a retransmission replaces
+		return nil
 	}
 	return err
 }
 
-// mostRefusals bounds how often a datagram is tried again because of what others met.
-const mostRefusals = 8
+// sendTries is how often a datagram is tried against the errors of others.
+const sendTries = 8
 
 // ours reports whether a URI names this proxy: an address of a listener, or a name that leads
 // devices here.

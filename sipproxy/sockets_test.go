@@ -168,6 +168,39 @@ func TestFailoverByICMP(t *testing.T) {
 	node.hear("INVITE ")
 }
 
+// What datagrams to the dead meet is not taken for what those to the living do, however many there are.
+func TestDeadDoNotHurtLiving(t *testing.T) {
+	l := startLive(t, nil)
+	node, dead := l.endpoint("127.0.0.11"), l.endpoint("127.0.0.12")
+	gone := dead.hop()
+	dead.Close()
+	var sending sync.WaitGroup
+	over := make(chan struct{})
+	for range 4 {
+		sending.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					l.net.send(gone, []byte("to nobody"), 0, 0)
+				}
+			}
+		})
+	}
+	failed := 0
+	for range 20000 {
+		if err := l.net.send(node.hop(), []byte("to somebody"), 0, 0); err != nil {
+			failed++
+		}
+	}
+	close(over)
+	sending.Wait()
+	if failed > 0 {
+		t.Errorf("%d of 20000 datagrams to a living node failed with what others met", failed)
+	}
+}
+
 func TestIPv6(t *testing.T) {
 	if c, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Logf("no IPv6 here: %v", err)

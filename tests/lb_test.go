@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -276,7 +277,7 @@ func (s *server) free(within time.Duration) {
 			break
 		}
 		if time.Now().After(deadline) {
-			s.t.Errorf("after %s calls still hold %.0f slots:\n%s", within, left, s.must("call", "list", "--state", "answered"))
+			s.t.Errorf("after %s calls still hold %.0f slots: %+v", within, left, s.open())
 			break
 		}
 	}
@@ -285,6 +286,12 @@ func (s *server) free(within time.Duration) {
 			s.t.Errorf("%s is %.0f, want 0", name, n)
 		}
 	}
+}
+
+// open returns the calls that have not ended.
+func (s *server) open() []tandem.Call {
+	s.t.Helper()
+	return slices.DeleteFunc(s.records(), func(c tandem.Call) bool { return c.State == tandem.CallEnded })
 }
 
 // records returns the records of calls, oldest first, that the flags choose.

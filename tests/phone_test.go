@@ -24,6 +24,8 @@ type handset struct {
 	user string
 	cseq int
 	sent string // what invited sent
+
+	awaited []string // Call-IDs that awaits returned
 }
 
 // handset opens a socket at a host of the block, pointed at tandem.
