@@ -274,6 +274,12 @@ func (b *Balancer) SetUp(node, account string, took time.Duration, failed, timed
 	b.observe(node, func(w *watch, now time.Time) { w.setUp(now, attempt{account, took, failed, timedOut}) })
 }
 
+// Waiting says how long an INVITE has had no answer from a node so far, so that a node which has become
+// slow is known before its first late answer; SetUp follows all the same.
+func (b *Balancer) Waiting(node string, so time.Duration) {
+	b.observe(node, func(w *watch, now time.Time) { w.answer.add(now, so.Seconds(), answerTau, w.backOff(setUpStale)) })
+}
+
 // Reported says what load a node gives itself: 0 idle, 1 full.
 func (b *Balancer) Reported(node string, load float64) {
 	if load >= 0 { // neither negative nor NaN

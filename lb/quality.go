@@ -55,6 +55,7 @@ type Quality struct {
 const (
 	probeTau, probeStale = 2 * time.Second, 5 * time.Second
 	setUpTau, setUpStale = 3 * time.Second, 4 * time.Second // stale after back-off: see watch.trial
+	answerTau            = 1500 * time.Millisecond
 	loadTau, loadStale   = 3 * time.Second, 15 * time.Second
 	voiceTau, voiceStale = 2 * time.Minute, 10 * time.Minute
 )
@@ -205,7 +206,7 @@ func (w *watch) setUp(now time.Time, x attempt) {
 	}
 	w.callers.add(now, x.account, sample, w.backOff(setUpStale))
 	if !x.timedOut {
-		w.answer.add(now, x.took.Seconds(), setUpTau, w.backOff(setUpStale))
+		w.answer.add(now, x.took.Seconds(), answerTau, w.backOff(setUpStale))
 		w.timeouts = 0
 		if w.state == StateDown && !w.spoke {
 			w.turn(now, StateUnknown, "") // it answers calls
@@ -256,7 +257,7 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 		parts[PartProbe] = speech(w.trip.value/2, w.loss.value)
 	}
 	if failed, samples := w.callers.failed(now, w.backOff(setUpStale)); samples >= warmUp {
-		parts[PartSetUp] = max(speech(0, failed)-Score(20*max(w.answer.value-1, 0)), 0)
+		parts[PartSetUp] = max(speech(0, failed)-Score(40*max(w.answer.value-0.5, 0)), 0)
 	}
 	if w.load.n > 0 && now.Sub(w.load.at) <= loadStale {
 		parts[PartLoad] = Score(min(max(bestScore-215*max(w.load.value-0.8, 0), 0), bestScore))

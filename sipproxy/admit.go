@@ -30,6 +30,8 @@ type Balancer interface {
 type Observer interface {
 	// SetUp says how an INVITE of an account's call fared: the time to its first answer, failed for a 5xx.
 	SetUp(node, account string, took time.Duration, failed, timedOut bool)
+	// Waiting says how long an INVITE has had no answer so far.
+	Waiting(node string, so time.Duration)
 	Broken(node, what string)
 	// Probed says how an OPTIONS fared; it reports whether three more are due at once.
 	Probed(node string, trip time.Duration, answered bool) (again bool)

@@ -265,6 +265,9 @@ func (tx *clientTx) repeat() {
 		return
 	}
 	tx.w.repeated(tx.out, tx.req, tx.to)
+	if tx.leg != nil && tx.sets() && tx.node != "" && tx.interval == 2*t1 && tx.w.deps.Observer != nil {
+		tx.w.deps.Observer.Waiting(tx.node, tx.w.now.Sub(tx.sent)) // 1.5 s: not to wait for what it says in the end
+	}
 	if tx.interval *= 2; !tx.invite() {
 		tx.interval = min(tx.interval, t2)
 	}

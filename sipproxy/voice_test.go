@@ -17,6 +17,9 @@ type clinic struct{ log []string }
 func (c *clinic) SetUp(node, account string, _ time.Duration, failed, timedOut bool) {
 	c.log = append(c.log, fmt.Sprintf("set-up %s %s %v %v", node, account, failed, timedOut))
 }
+func (c *clinic) Waiting(node string, so time.Duration) {
+	c.log = append(c.log, fmt.Sprint("waiting ", node, so))
+}
 func (c *clinic) Broken(node, _ string) { c.log = append(c.log, "broken "+node) }
 func (c *clinic) Probed(node string, _ time.Duration, answered bool) bool {
 	c.log = append(c.log, fmt.Sprint("probed ", node, answered))
@@ -56,7 +59,7 @@ func TestCallsTellOfTheirNodes(t *testing.T) {
 		{"silent", func(r *rig) {
 			ring(r)
 			r.advance(r.s.cfg.FailoverAfter)
-		}, "set-up n1 1001 false true"},
+		}, "waiting n11.5s set-up n1 1001 false true"},
 		{"nothing listens", func(r *rig) {
 			out := ring(r)
 			r.w.handle(event{kind: targetFailed, from: out.to}, r.now)
