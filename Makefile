@@ -7,7 +7,7 @@ CHECKED   = $(shell $(GO) list ./... | grep -v '^tandem/tests$$')
 
 export GOFLAGS ?= -mod=readonly
 
-.PHONY: all build run check house test sizes end-to-end test-long fuzz bench bench-dns bench-sip tools clean
+.PHONY: all build run check house test sizes end-to-end test-long fuzz bench bench-dns bench-sip bench-lb tools clean
 
 all: build
 
@@ -51,7 +51,7 @@ test-long: tools check sizes
 fuzz:
 	tests/fuzz.sh $(FUZZTIME)
 
-bench: bench-dns bench-sip
+bench: bench-dns bench-sip bench-lb
 
 bench-dns: build
 	@$(GO) test -run '^$$' -bench AccountOctets -benchtime 1x ./dnsd | grep -o 'figure .*'
@@ -60,6 +60,14 @@ bench-dns: build
 bench-sip: build
 	@tests/debian.sh clients
 	$(GO) run ./bench sip -rounds $(ROUNDS) -peers "$$(tests/debian.sh peers)"
+
+bench-lb: build
+	@tests/debian.sh clients
+	@$(GO) test -run '^$$' -bench 'Assign' ./lb | grep -o 'figure .*'
+	@$(GO) test -run '^$$' -bench 'Admit' -benchtime 2000000x ./lb | grep -o 'figure .*'
+	@$(GO) test -run '^$$' -bench 'LeaseFetch' ./internal/node | grep -o 'figure .*'
+	@$(GO) test -run '^$$' -bench 'SlowNode' -benchtime 1x ./lb | grep -o 'figure .*'
+	$(GO) run ./bench lb
 
 # Debian's clients, and the daemons that the benchmarks compare with.
 tools:

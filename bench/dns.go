@@ -37,7 +37,8 @@ type contender struct {
 
 // benchDNS measures answers, memory and start beside gdnsd, NSD and Knot on the same zone.
 func benchDNS(ctx context.Context, o options, dir string) error {
-	machine(o)
+	machine()
+	interleaved(o)
 	tandem, empty, err := startTandem(ctx, o, dir)
 	if err != nil {
 		return err

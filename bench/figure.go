@@ -19,7 +19,7 @@ func condition(name, format string, args ...any) {
 }
 
 // machine prints the conditions that every benchmark shares.
-func machine(o options) {
+func machine() {
 	model := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
@@ -34,6 +34,10 @@ func machine(o options) {
 	condition("machine", "%d CPUs, %s, Linux %s, load %s", runtime.NumCPU(), model,
 		strings.TrimSpace(string(kernel)), strings.Join(strings.Fields(string(load))[:3], " "))
 	condition("pinning", "each server on CPU 0, the client on CPU %d", min(1, runtime.NumCPU()-1))
+}
+
+// interleaved prints how the servers of a comparison take turns.
+func interleaved(o options) {
 	condition("rounds", "%d, interleaved; figures are medians, ratios are medians of each round's ratio", o.rounds)
 }
 

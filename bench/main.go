@@ -1,6 +1,6 @@
 // Command bench measures tandem beside its peers: programs of other makers that do the same work,
 // run in turns with it on the same machine, so that the ratios mean something where the numbers
-// alone do not. It prints its conditions and then a line for each figure:
+// alone do not; and, for what no peer does alike, how fast it sees to calls and nodes. It prints its conditions and then a line for each figure:
 //
 //	figure NAME VALUE UNIT goal RELATION VALUE
 //
@@ -39,7 +39,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	const usage = "usage: bench dns|sip [flags]"
+	const usage = "usage: bench dns|sip|lb [flags]"
 	if len(args) == 0 {
 		return fmt.Errorf("%s", usage)
 	}
@@ -64,6 +64,8 @@ func run(ctx context.Context, args []string) error {
 		return benchDNS(ctx, o, dir)
 	case "sip":
 		return benchSIP(ctx, o, dir)
+	case "lb":
+		return benchBalance(ctx, o, dir)
 	}
 	return fmt.Errorf("%s", usage)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,8 +22,37 @@ const ticksPerSecond = 100
 type process struct {
 	name   string
 	cmd    *exec.Cmd
-	output bytes.Buffer
+	output transcript
 	ended  chan struct{}
+}
+
+// transcript is what a process has printed so far.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	told int               // octets of text whose lines were given to tell
+	tell func(line string) // nil: nobody
+}
+
+func (t *transcript) Write(part []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text.Write(part)
+	for t.tell != nil {
+		line, _, whole := bytes.Cut(t.text.Bytes()[t.told:], []byte("\n"))
+		if !whole {
+			break
+		}
+		t.told += len(line) + 1
+		t.tell(string(line))
+	}
+	return len(part), nil
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // start runs a program on CPU 0 with its output kept for when it fails.
@@ -32,12 +62,17 @@ func start(name string, env []string, program string, args ...string) (*process,
 
 // launch runs a program wherever the system puts it.
 func launch(name string, env, command []string) (*process, error) {
-	p := &process{name: name, ended: make(chan struct{})}
+	return begin(&process{name: name}, env, command)
+}
+
+// begin runs p, of which name and listeners are set.
+func begin(p *process, env, command []string) (*process, error) {
+	p.ended = make(chan struct{})
 	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() {
 		p.cmd.Wait()
@@ -55,6 +90,12 @@ func (p *process) stop() {
 		p.cmd.Process.Kill()
 		<-p.ended
 	}
+}
+
+// kill ends the process as a crash would, and waits for it.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.ended
 }
 
 // ready waits until probe succeeds, and fails early when the process ends.

@@ -45,7 +45,8 @@ type sipContender struct {
 // benchSIP measures a stateful relay of calls beside Kamailio's: INVITE, 100, 180, 200, ACK, BYE,
 // 200, all through the proxy by Record-Route, UDP.
 func benchSIP(ctx context.Context, o options, dir string) error {
-	machine(o)
+	machine()
+	interleaved(o)
 	condition("calls", "%d a second for %d s a run, UDP, no digest: a trunk known by its address", o.rate, sipSeconds)
 	for name, text := range map[string]string{
 		"uac.xml": uacScenario, "uas.xml": uasScenario,

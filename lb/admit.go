@@ -90,21 +90,31 @@ func (b *Balancer) find(rules *Group, r tandem.Admission) (node *candidate, usab
 
 // join counts a call that continues another one: in the groups which that one does not hold yet.
 func (b *Balancer) join(r tandem.Admission, found tandem.Admitted, node *candidate, accts [2]*account) (tandem.Admitted, tandem.Refusal) {
+	var taken [2]*account
+	back := func() {
+		for _, a := range taken {
+			if a != nil {
+				a.give()
+			}
+		}
+	}
 	for i, a := range accts {
-		if a == nil {
+		if a == nil || b.slots.holds(r.Joined, a) {
 			continue
 		}
 		group := [...]string{r.Group, r.Other}[i]
-		if b.slots.holds(r.Joined, a) {
-			continue
-		}
 		if reason := b.take(a, group); reason != "" {
+			back()
 			return b.refuse(reason, group)
 		}
-		if !b.slots.add(r.Joined, a) { // ended meanwhile, or touches too many groups
-			a.give()
-			return b.refuse(ReasonCapacity, group)
+		taken[i] = a
+	}
+	for i, a := range taken {
+		if a != nil && !b.slots.add(r.Joined, a) { // ended meanwhile, or touches too many groups
+			back()
+			return b.refuse(ReasonCapacity, [...]string{r.Group, r.Other}[i])
 		}
+		taken[i] = nil
 	}
 	if node != nil && !b.enter(&found, node, nil, nil) {
 		return b.refuse(ReasonCapacity, r.Group)
@@ -163,7 +173,8 @@ func (b *Balancer) admitEmergency(r tandem.Admission) (tandem.Admitted, tandem.R
 	return found, tandem.Refusal{}
 }
 
-// take takes a slot of one group, asking the leases when this instance's are used up.
+// take takes a slot of one group, asking the leases when this instance's are used up. Of a burst one
+// caller asks for all that wait; whom that answer does not help is refused with it.
 func (b *Balancer) take(a *account, group string) Reason {
 	if a.take() {
 		return ""
@@ -172,23 +183,28 @@ func (b *Balancer) take(a *account, group string) Reason {
 	if rules == nil {
 		return ReasonNoCluster
 	}
-	used := a.used()
-	if b.leases == nil || used >= rules.Permitted {
+	if b.leases == nil || a.used() >= rules.Permitted {
 		return ReasonPermitted
 	}
+	a.waiting.Add(1) // before asked is read: whatever question comes after that is for this caller too
+	asked := a.asked.Load()
 	a.asking.Lock()
 	defer a.asking.Unlock()
-	if a.take() { // whoever asked before got enough
+	defer a.waiting.Add(-1)
+	if a.claim() || a.take() { // whoever asked before got enough
 		return ""
 	}
-	why := b.leases.Acquire(group, a.used(), rules.Permitted)
-	if a.take() {
-		return ""
+	if a.asked.Load() == asked {
+		a.asked.Add(1)
+		a.full = b.leases.Acquire(group, int(a.waiting.Load()), rules.Permitted) == ReasonPermitted
+		if a.claim() || a.take() {
+			return ""
+		}
 	}
-	if why == "" {
-		why = ReasonLease
+	if a.full {
+		return ReasonPermitted
 	}
-	return why
+	return ReasonLease
 }
 
 // refuse counts and words a refusal.

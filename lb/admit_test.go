@@ -408,25 +408,6 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func BenchmarkAdmit(b *testing.B) {
-	for _, goroutines := range []int{1, 64} {
-		b.Run(fmt.Sprint("goroutines=", goroutines), func(b *testing.B) {
-			balancer := newBalancer(b, lb.Config{}, nil)
-			balancer.PutGroup(lb.Group{ID: "ga", Cluster: "a", Permitted: 40})
-			balancer.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 1000})
-			b.ReportAllocs()
-			b.SetParallelism(max(goroutines/2, 1))
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if p, refused := balancer.Admit(tandem.Admission{Group: "ga", Other: "gb"}); refused.Code == 0 {
-						balancer.Release(p.Slot)
-					}
-				}
-			})
-		})
-	}
-}
-
 func contextWithEnd(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithCancel(t.Context())

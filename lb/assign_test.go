@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -466,30 +465,6 @@ func TestAssignBalance(t *testing.T) {
 			if moved := plan.Moved(); float64(moved) > 1.01*float64(plan.LeastMoves) || plan.LeastMoves == 0 || len(plan.Unplaced) > 0 {
 				t.Errorf("moved %d for a lower bound of %d, left out %d", moved, plan.LeastMoves, len(plan.Unplaced))
 			}
-		})
-	}
-}
-
-func BenchmarkAssign(b *testing.B) {
-	for _, exponent := range []float64{0.8, 1} {
-		demands, supplies := zipf(100_000, 100, exponent, rand.New(rand.NewPCG(9, 9)))
-		plan := lb.Assign(demands, supplies, lb.Policy{})
-		b.Run(fmt.Sprintf("scratch/zipf=%v", exponent), func(b *testing.B) {
-			for b.Loop() {
-				plan = lb.Assign(demands, supplies, lb.Policy{})
-			}
-			b.ReportMetric(plan.Fullest/plan.LeastFullest, "fullest/bound")
-			b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/plan")
-		})
-		placed, lost := slices.Clone(demands), slices.Clone(supplies)
-		take(placed, plan)
-		lost[37].Open = false
-		b.Run(fmt.Sprintf("lost/zipf=%v", exponent), func(b *testing.B) {
-			for b.Loop() {
-				plan = lb.Assign(placed, lost, lb.Policy{})
-			}
-			b.ReportMetric(float64(plan.Moved())/float64(max(plan.LeastMoves, 1)), "moved/bound")
-			b.ReportMetric(float64(b.Elapsed()/time.Microsecond)/float64(b.N)/1000, "ms/plan")
 		})
 	}
 }

@@ -161,10 +161,14 @@ func (b *Balancer) Look() {
 // that are up ends none of them, and admits no more until enough have ended.
 func (b *Balancer) PutGroup(g Group) {
 	g.Permitted = min(max(g.Permitted, 0), mostPermitted)
-	a := b.ledger.open(g.ID, func(a *account) { a.rules.Store(&g) })
-	if b.leases == nil || g.Permitted == Unlimited {
+	var old *Group
+	a := b.ledger.open(g.ID, func(a *account) { old = a.rules.Swap(&g) })
+	switch {
+	case b.leases == nil || g.Permitted == Unlimited:
 		a.hold(g.Permitted)
-	} else {
+	case old != nil && old.Permitted == Unlimited:
+		a.hold(0) // nothing of it was leased
+	default:
 		a.lower(g.Permitted)
 	}
 }
@@ -179,8 +183,15 @@ func (b *Balancer) Hold(group string, n int) {
 	if a == nil {
 		return
 	}
-	if rules := a.rules.Load(); rules != nil {
-		a.hold(min(n, rules.Permitted))
+	for {
+		rules, limit := a.rules.Load(), 0
+		if rules != nil {
+			limit = min(n, rules.Permitted)
+		}
+		a.hold(limit)
+		if a.rules.Load() == rules { // else they changed, and what was held for them may be gone
+			return
+		}
 	}
 }
 
@@ -188,6 +199,32 @@ func (b *Balancer) Hold(group string, n int) {
 func (b *Balancer) Used(group string) int {
 	if a := b.ledger.find(group); a != nil {
 		return a.used()
+	}
+	return 0
+}
+
+// keep takes up to n slots of a group for the callers of a question to the leases, before the next one
+// lowers what is held.
+func (b *Balancer) keep(group string, n int) {
+	if a := b.ledger.find(group); a != nil {
+		a.keep(n)
+	}
+}
+
+// Held returns how many calls of a group may be up here: what Leases hold, else what is permitted.
+func (b *Balancer) Held(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		return int(a.word.Load() & 0xffffffff)
+	}
+	return 0
+}
+
+// permitted returns how many calls of a group may be up; zero when it is unknown.
+func (b *Balancer) permitted(group string) int {
+	if a := b.ledger.find(group); a != nil {
+		if rules := a.rules.Load(); rules != nil {
+			return rules.Permitted
+		}
 	}
 	return 0
 }
@@ -231,10 +268,10 @@ func (b *Balancer) Broken(node, what string) {
 	b.observe(node, func(w *watch, now time.Time) { w.fall(now, "transport: "+what) })
 }
 
-// SetUp says how an INVITE fared at a node: the time to its first answer, whatever that was; failed
-// for a 5xx, timedOut when none came.
-func (b *Balancer) SetUp(node string, took time.Duration, failed, timedOut bool) {
-	b.observe(node, func(w *watch, now time.Time) { w.setUp(now, took, failed, timedOut) })
+// SetUp says how an INVITE of an account's call fared at a node: the time to its first answer, whatever that was;
+// failed for a 5xx, timedOut when none came.
+func (b *Balancer) SetUp(node, account string, took time.Duration, failed, timedOut bool) {
+	b.observe(node, func(w *watch, now time.Time) { w.setUp(now, attempt{account, took, failed, timedOut}) })
 }
 
 // Reported says what load a node gives itself: 0 idle, 1 full.

@@ -10,7 +10,9 @@
 // It promises that no group ever holds more slots than it is permitted, whatever runs at once; that
 // each slot is given back exactly once, whatever the end and however often it is reported; that what
 // has not been measured is unknown and never taken for good; and that every refusal names the
-// condition that was not met. Several instances share a group's number by leases (Grantor, Holder).
+// condition that was not met. Several instances share a group's number by leases: a Lessor grants
+// them, a Lessee asks it (Grantor and Holder are the two ends' state machines), and together they
+// never exceed it, whatever is cut, lost, late or killed.
 //
 // It leaves SIP, sockets, probing and storage to others: they say what they saw (Balancer.Probed,
 // SetUp, Reported, Heard), and ask. RFC 3326 (Reason), RFC 6035 (voice quality), ITU-T G.107 (the

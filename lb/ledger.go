@@ -24,10 +24,14 @@ type ledgerShard struct {
 // account is one group's line in the ledger and its rules. It stays when the group is dropped while
 // calls are up: they hold it by pointer.
 type account struct {
-	word   atomic.Uint64 // used in the high, held in the low 32 bits
-	rules  atomic.Pointer[Group]
-	asking sync.Mutex // one question to the leases at a time
-	_      [24]byte
+	word  atomic.Uint64 // used in the high, held in the low 32 bits
+	rules atomic.Pointer[Group]
+
+	waiting atomic.Int32  // callers that wait for a question to the leases
+	asked   atomic.Uint32 // questions so far
+	kept    atomic.Int32  // slots taken for those callers
+	asking  sync.Mutex    // one question at a time; guards full
+	full    bool          // the last question did not help, for every permitted slot is used
 }
 
 func newLedger() *ledger {
@@ -77,6 +81,19 @@ func (l *ledger) drop(group string) {
 	}
 }
 
+// busy returns the groups with a limit, or without rules, that have calls up.
+func (l *ledger) busy() []string {
+	var groups []string
+	for i := range l.shards {
+		for group, a := range *l.shards[i].m.Load() {
+			if rules := a.rules.Load(); a.used() > 0 && (rules == nil || rules.Permitted != Unlimited) {
+				groups = append(groups, group)
+			}
+		}
+	}
+	return groups
+}
+
 // sweep forgets accounts without rules and calls, one shard a turn.
 func (l *ledger) sweep(turn int) {
 	s := &l.shards[turn%len(l.shards)]
@@ -111,6 +128,26 @@ func (a *account) take() bool {
 			return false
 		}
 		if a.word.CompareAndSwap(w, w+1<<32) {
+			return true
+		}
+	}
+}
+
+// keep takes up to n slots for callers that wait.
+func (a *account) keep(n int) {
+	for ; n > 0 && a.take(); n-- {
+		a.kept.Add(1)
+	}
+}
+
+// claim gives a caller that waited one of the slots that were kept.
+func (a *account) claim() bool {
+	for {
+		n := a.kept.Load()
+		if n == 0 {
+			return false
+		}
+		if a.kept.CompareAndSwap(n, n-1) {
 			return true
 		}
 	}

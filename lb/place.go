@@ -7,10 +7,6 @@ import (
 	"tandem/internal/tandem"
 )
 
-// pendingWeight is how many calls that are up one call in set-up weighs as: set-up is what keeps a
-// node busy, and calls in set-up pile up at once on a node that has become slow.
-const pendingWeight = 8
-
 // nodeState is a node as placing sees it. Its counters outlive tables.
 type nodeState struct {
 	calls   atomic.Int64 // up or in set-up
@@ -26,15 +22,22 @@ type candidate struct {
 	weight float64 // configured weight, ramped after recovery
 	base   float64 // configured weight
 	slow   float64 // how many times slower than the cluster's median it sets calls up, at least 1
+	usual  float64 // mean weight of its tier
+	even   float64 // calls a unit of weight that the nodes of its tier have
 	score  Score
 	types  []tandem.RequestType // empty: all
 }
 
-// cost is what the next call would meet on the node: its share of calls, those in set-up weighing
-// more, times its slowness.
+// cost is what the next call would meet on the node: its calls for its weight, times one more than its
+// calls in set-up, times its slowness.
+//
+// Set-up is what keeps a node busy, and calls in set-up pile up at once on a node that has become slow.
+// They multiply and do not add: beside the thousands of calls that are up they would vanish, and a
+// slowness that changes by a hundredth would send tens of calls in a row to one node. Nor is a node that
+// has hardly any calls, because it has just come back, a sink for all new ones.
 func (c *candidate) cost() float64 {
-	load := float64(c.state.calls.Load()+1) + pendingWeight*float64(c.state.pending.Load())
-	return load * c.slow / c.weight
+	calls := max(float64(c.state.calls.Load()+1)/c.weight, c.even/2)
+	return calls * (1 + float64(c.state.pending.Load())*c.usual/c.weight) * c.slow
 }
 
 func (c *candidate) serves(t tandem.RequestType) bool {

@@ -44,7 +44,7 @@ type Quality struct {
 	Required   []Part        `yaml:"required"`   // parts without which a node is unknown; none
 	Low        Score         `yaml:"low"`        // below it a node degrades; 60
 	High       Score         `yaml:"high"`       // from it on a node recovers; 70
-	CloseAfter time.Duration `yaml:"closeAfter"` // time in all below Low before it closes; 1s
+	CloseAfter time.Duration `yaml:"closeAfter"` // time in all clearly below Low before it closes; 1s
 	OpenAfter  time.Duration `yaml:"openAfter"`  // time in all from High on before it opens; 2s
 	Timeouts   int           `yaml:"timeouts"`   // time-outs of traffic in a row that mean down; 5
 	// VoiceAccounts is of how many accounts phones must have reported on a node before that counts; 2.
@@ -72,6 +72,12 @@ const (
 	burst  = 3
 )
 
+// deep is how far below Low a score by probes is clearly bad.
+const deep = 25
+
+// probeLeast is the least weight of a probe: some twenty of them tell the loss.
+const probeLeast = 0.05
+
 // mean is an average that forgets: a sample's weight grows with the time since the one before it.
 type mean struct {
 	value float64
@@ -82,10 +88,16 @@ type mean struct {
 // add takes a sample; what went stale meanwhile is forgotten first. Its weight is at least that in a plain average of the first ten, and otherwise
 // not over a tenth when the last was long ago: a rare failure is no trend.
 func (m *mean) add(now time.Time, v float64, tau, stale time.Duration) {
+	m.weigh(now, v, tau, stale, 0)
+}
+
+// weigh is add with a least weight: samples that are taken on purpose, one soon after the other, count for
+// their number.
+func (m *mean) weigh(now time.Time, v float64, tau, stale time.Duration, least float64) {
 	if now.Sub(m.at) > stale {
 		*m = mean{}
 	}
-	weight := min(-math.Expm1(-float64(now.Sub(m.at))/float64(tau)), 0.1)
+	weight := min(max(-math.Expm1(-float64(now.Sub(m.at))/float64(tau)), least), 0.1)
 	m.n++
 	if m.n <= 10 {
 		weight = max(weight, 1/float64(m.n))
@@ -105,11 +117,14 @@ type watch struct {
 	why    string // of a state that takes no calls
 	score  Score
 
-	trip, loss, answer, failed, load mean
-	voice                            voices
+	trip, loss, answer, load mean
+	voice                    voices
+	callers                  callers
 
 	missed   int           // probes in a row
 	timeouts int           // of traffic, in a row
+	waiting  string        // the account of the first of them
+	several  bool          // they are of several accounts
 	answered int           // probes since it went down
 	under    time.Duration // below Low while good, from High on while not
 	seen     time.Time     // last look
@@ -125,8 +140,8 @@ func newWatch(policy Quality) *watch {
 	return &watch{policy: policy, state: StateUnknown, score: Unknown}
 }
 
-// probed takes the outcome of one OPTIONS. It reports whether a burst of probes is due, that is after
-// the first miss.
+// probed takes the outcome of one OPTIONS. It reports whether a burst of probes is due: after the first
+// miss, and while there is doubt.
 //
 // A node that never answered a probe has said nothing about itself by not answering: it may not know
 // OPTIONS. Only one that fell silent is missed.
@@ -144,32 +159,53 @@ func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	if !ok {
 		w.missed++
 		w.answered = 0
-		w.loss.add(now, 1, probeTau, probeStale)
+		w.loss.weigh(now, 1, probeTau, probeStale, probeLeast)
 		if w.missed > burst {
 			w.fall(now, "probes are not answered")
 		}
-		return w.missed == 1 && w.state != StateDown
+		return w.state != StateDown && (w.missed == 1 || w.doubtful())
 	}
 	if w.state == StateDown && w.answered == 0 {
 		w.trip, w.loss = mean{}, mean{} // of its life before
 	}
 	w.missed = 0
 	w.answered++
-	w.loss.add(now, 0, probeTau, probeStale)
+	w.loss.weigh(now, 0, probeTau, probeStale, probeLeast)
 	w.trip.add(now, trip.Seconds(), probeTau, probeStale)
+	return w.doubtful()
+}
+
+// doubtful reports whether probes speak against the state that the node is in: more of them, soon, tell
+// a rare miss from a trend, and the end of trouble from a moment of respite.
+func (w *watch) doubtful() bool {
+	if w.loss.n < warmUp || w.trip.n == 0 {
+		return false
+	}
+	switch w.state {
+	case StateGood:
+		return w.loss.value > probeLeast
+	case StateDegraded:
+		return speech(w.trip.value/2, w.loss.value) < w.policy.High && w.missed == 0
+	}
 	return false
 }
 
-// setUp takes the outcome of one INVITE: the time to its first answer, and whether it failed (5xx)
-// or timed out.
-func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) {
+// attempt is how one INVITE fared.
+type attempt struct {
+	account          string
+	took             time.Duration // to its first answer
+	failed, timedOut bool          // by a 5xx; without any answer
+}
+
+// setUp takes the outcome of one INVITE.
+func (w *watch) setUp(now time.Time, x attempt) {
 	sample := 0.0
-	if failed || timedOut {
+	if x.failed || x.timedOut {
 		sample = 1
 	}
-	w.failed.add(now, sample, setUpTau, w.backOff(setUpStale))
-	w.answer.add(now, took.Seconds(), setUpTau, w.backOff(setUpStale))
-	if !timedOut {
+	w.callers.add(now, x.account, sample, w.backOff(setUpStale))
+	if !x.timedOut {
+		w.answer.add(now, x.took.Seconds(), setUpTau, w.backOff(setUpStale))
 		w.timeouts = 0
 		if w.state == StateDown && !w.spoke {
 			w.turn(now, StateUnknown, "") // it answers calls
@@ -177,7 +213,11 @@ func (w *watch) setUp(now time.Time, took time.Duration, failed, timedOut bool) 
 		w.alive = true
 		return
 	}
-	if w.timeouts++; w.timeouts >= w.policy.Timeouts {
+	if w.timeouts == 0 {
+		w.waiting, w.several = x.account, false
+	}
+	w.several = w.several || x.account != w.waiting
+	if w.timeouts++; w.timeouts >= w.policy.Timeouts && (w.several || w.callers.alone(now)) {
 		w.fall(now, "calls time out")
 	}
 }
@@ -188,7 +228,8 @@ func (w *watch) fall(now time.Time, why string) {
 	if w.state != StateDown {
 		w.turn(now, StateDown, why)
 		w.answered = 0
-		w.failed, w.answer = mean{}, mean{}
+		w.callers.forget()
+		w.answer = mean{}
 	}
 }
 
@@ -214,8 +255,8 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 	if w.loss.known(now, probeStale) && w.trip.n > 0 {
 		parts[PartProbe] = speech(w.trip.value/2, w.loss.value)
 	}
-	if w.failed.known(now, w.backOff(setUpStale)) {
-		parts[PartSetUp] = max(speech(0, w.failed.value)-Score(20*max(w.answer.value-1, 0)), 0)
+	if failed, samples := w.callers.failed(now, w.backOff(setUpStale)); samples >= warmUp {
+		parts[PartSetUp] = max(speech(0, failed)-Score(20*max(w.answer.value-1, 0)), 0)
 	}
 	if w.load.n > 0 && now.Sub(w.load.at) <= loadStale {
 		parts[PartLoad] = Score(min(max(bestScore-215*max(w.load.value-0.8, 0), 0), bestScore))
@@ -224,6 +265,12 @@ func (w *watch) parts(now time.Time) map[Part]Score {
 		parts[PartVoice] = rating(mos)
 	}
 	return parts
+}
+
+// failed is the share of set-ups that failed of late.
+func (w *watch) failed(now time.Time) float64 {
+	share, _ := w.callers.failed(now, w.backOff(setUpStale))
+	return share
 }
 
 // untried reports whether a node that is down may just not have been started yet: it is new here and
@@ -276,7 +323,7 @@ func (w *watch) judge(now time.Time, passed time.Duration, worst Part) {
 	case w.state == StateUnknown:
 		w.turn(now, StateDegraded, "low quality: "+string(worst))
 	case w.state == StateGood:
-		if w.lean(passed, w.score < w.policy.Low) >= w.policy.CloseAfter {
+		if w.lean(w.short(passed, worst), w.score < w.policy.Low) >= w.policy.CloseAfter {
 			w.turn(now, StateDegraded, "low quality: "+string(worst))
 		}
 	default:
@@ -284,6 +331,15 @@ func (w *watch) judge(now time.Time, passed time.Duration, worst Part) {
 			w.turn(now, StateGood, "")
 		}
 	}
+}
+
+// short is passed time as it counts for a score below Low. Of probes there are few: what they show to be clearly
+// bad closes soon, what is barely so only when it lasts.
+func (w *watch) short(passed time.Duration, worst Part) time.Duration {
+	if w.score >= w.policy.Low || worst != PartProbe {
+		return passed
+	}
+	return time.Duration(float64(passed) * min(max(float64(w.policy.Low-w.score)/deep, 0.1), 1))
 }
 
 // lean adds passed time while towards holds and takes half of it away while not, so that neither one sample

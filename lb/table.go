@@ -91,7 +91,7 @@ func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 	ramped := b.ramp(w, now)
 	s := NodeStatus{
 		ID: n.ID, State: w.state, Why: w.why, Score: w.score, Parts: w.parts(now), Since: w.since,
-		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed.value, Load: w.load.value,
+		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed(now), Load: w.load.value,
 		Weight: float64(cmp.Or(n.Weight, 100)) * ramped,
 		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
 		Wanted: cmp.Or(n.State, tandem.NodeActive), set: !n.Available(), ramped: ramped,
@@ -117,6 +117,7 @@ func (b *Balancer) ramp(w *watch, now time.Time) float64 {
 
 func newCluster(nodes []NodeStatus, dice func() float64) *cluster {
 	c := &cluster{dice: dice}
+	compare(nodes)
 	usual := usualAnswer(nodes)
 	last := -1
 	for i := range nodes {
@@ -136,6 +137,29 @@ func newCluster(nodes []NodeStatus, dice func() float64) *cluster {
 		*tier = append(*tier, n.candidate)
 	}
 	return c
+}
+
+// compare tells the nodes of each tier how its available ones stand.
+func compare(nodes []NodeStatus) {
+	for rest := nodes; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].priority == rest[0].priority {
+			n++
+		}
+		calls, weight, many := 0.0, 0.0, 0.0
+		for i := range rest[:n] {
+			if rest[i].Available {
+				calls, weight, many = calls+float64(rest[i].Calls), weight+rest[i].Weight, many+1
+			}
+		}
+		for i := range rest[:n] {
+			c := &rest[i].candidate
+			if c.usual = c.weight; many > 0 {
+				c.usual, c.even = weight/many, calls/weight
+			}
+		}
+		rest = rest[n:]
+	}
 }
 
 // usualAnswer is the median time to the first answer of the available nodes that have one.

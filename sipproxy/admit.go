@@ -28,8 +28,8 @@ type Balancer interface {
 
 // Observer is told how nodes fare.
 type Observer interface {
-	// SetUp says how an INVITE fared: the time to its first answer, failed for a 5xx.
-	SetUp(node string, took time.Duration, failed, timedOut bool)
+	// SetUp says how an INVITE of an account's call fared: the time to its first answer, failed for a 5xx.
+	SetUp(node, account string, took time.Duration, failed, timedOut bool)
 	Broken(node, what string)
 	// Probed says how an OPTIONS fared; it reports whether three more are due at once.
 	Probed(node string, trip time.Duration, answered bool) (again bool)
@@ -152,53 +152,86 @@ func (j *joins) forget(h *hold) {
 	}
 }
 
-// admit has a new call judged by tier 2 (spec L5 to L10) and its targets put into the order to try
-// them. A call that continues another one behind a feature server joins that one's hold.
-func (w *worker) admit(a *ask, p *plan) (*seat, *refusal) {
+// petition is a call that tier 2 is asked about.
+type petition struct {
+	tandem.Admission
+	targets []target
+	joined  *seat // in the call that it continues
+}
+
+// petition makes what tier 2 is asked about a request (spec L5 to L10); nil when it is no new call, or
+// nobody judges it. A call that continues another one behind a feature server joins that one's hold.
+func (w *worker) petition(a *ask, p *plan) (*petition, *refusal) {
 	if w.deps.Balancer == nil || a.m.Method != "INVITE" || a.m.To.Tag != "" {
 		return nil, nil
 	}
 	known := w.calls.live[callKey{a.m.CallID, a.m.From.Tag}]
-	if known != nil && (a.peer == nil || a.peer.Role == tandem.PeerTrunk) {
+	if known != nil && known.closedTo(a.peer) {
 		return nil, refuse(482, "Loop Detected: this call is under way") // RFC 3261 section 8.2.2.2
 	}
-	joined := w.joining(a, known)
-	r := tandem.Admission{
-		Group: p.groups[0], Other: p.groups[1], Type: tandem.RequestType(p.typ), Counted: p.counted,
-		Emergency: p.typ == string(tandem.TypeEmergency),
+	q := &petition{
+		Admission: tandem.Admission{
+			Group: p.groups[0], Other: p.groups[1], Type: tandem.RequestType(p.typ), Counted: p.counted,
+			Emergency: p.typ == string(tandem.TypeEmergency),
+		},
+		targets: p.legs[0].targets,
+		joined:  w.joining(a, known),
 	}
-	if joined != nil {
-		r.Joined = joined.hold.slot
+	if q.joined != nil {
+		q.Joined = q.joined.hold.slot
 	}
-	targets := p.legs[0].targets
 	if !p.counted {
-		r.Among = choices(targets)
+		q.Among = choices(q.targets)
 	}
-	got, refused := w.deps.Balancer.Admit(r)
+	return q, nil
+}
+
+// judged takes tier 2's answer: the targets are put into the order to try them, and the call gets its
+// seat; nil when it is counted already.
+func (w *worker) judged(a *ask, p *plan, q *petition, got tandem.Admitted, refused tandem.Refusal) (*seat, *refusal) {
 	if refused.Code != 0 {
-		joined.leave()
+		q.joined.leave()
 		return nil, unmet(refused)
 	}
 	if !p.counted {
-		p.legs[0].targets = chosen(targets, r.Among[:got.Usable])
+		p.legs[0].targets = chosen(q.targets, q.Among[:got.Usable])
 	}
-	if known != nil { // a proxy on the way sent it back to us, or a carrier forked it: it is counted already
+	if known := w.calls.live[callKey{a.m.CallID, a.m.From.Tag}]; known != nil {
+		// A proxy on the way sent it back to us, or a carrier forked it.
 		if got.Slot != 0 {
 			w.deps.Balancer.Release(got.Slot)
 		}
-		joined.leave()
+		q.joined.leave()
+		if known.closedTo(a.peer) { // since it was asked about
+			return nil, refuse(482, "Loop Detected: this call is under way")
+		}
 		return nil, nil
 	}
-	if joined != nil {
-		joined.id, joined.slot = tandem.NewCallID(w.now), got.Slot
-		joined.add(p.groups[:]...)
-		return joined, nil
+	if q.joined != nil {
+		q.joined.id, q.joined.slot = tandem.NewCallID(w.now), got.Slot
+		q.joined.add(p.groups[:]...)
+		return q.joined, nil
 	}
 	s := w.joins.open(tandem.NewCallID(w.now), sessionID(a.m), nil, got.Slot)
 	s.add(p.groups[:]...)
 	s.separate = a.peer != nil && a.peer.Role == tandem.PeerCore
 	return s, nil
 }
+
+// closedTo reports whether an INVITE of peer (nil: a device) with a live call's names is none of its branches:
+// a carrier forks what is not answered yet, and only a feature server sends calls back.
+func (c *call) closedTo(peer *tandem.Peer) bool {
+	switch {
+	case peer == nil, peer.Role == tandem.PeerTrunk:
+		return true
+	case peer.Role == tandem.PeerCarrier:
+		return c.seen.WasAnswered() || len(c.invites) >= mostForks
+	}
+	return false
+}
+
+// mostForks bounds the branches that a carrier may have of one call: each may be answered, and they count once.
+const mostForks = 8
 
 // joining returns a seat in the call that a continues, nil when it begins one. Only a feature server
 // is believed about that.

@@ -240,6 +240,15 @@ func TestLegsAreJoined(t *testing.T) {
 			if (leg.Joined == other.ID) != tt.joined || leg.Separate == tt.joined {
 				t.Errorf("second leg: joined %q separate %v", leg.Joined, leg.Separate)
 			}
+			want = 2
+			if !tt.joined {
+				want = 1
+			}
+			for _, c := range calls {
+				if legs := r.s.legsOf(c.ID); len(legs) != want {
+					t.Errorf("legs of %s: %v, want %d", c.CallID, legs, want)
+				}
+			}
 			r.answer(second, 486, "tt") // the first leg goes on
 			if len(s.groups) != 1 {
 				t.Errorf("%d slots while the first leg is up, want 1", len(s.groups))
@@ -247,6 +256,9 @@ func TestLegsAreJoined(t *testing.T) {
 			r.answer(first, 486, "tt")
 			if len(s.groups) != 0 {
 				t.Errorf("%d slots after both", len(s.groups))
+			}
+			if n := len(r.w.calls.names); n != 0 {
+				t.Errorf("%d names left", n)
 			}
 		})
 	}
@@ -321,6 +333,17 @@ func TestCarrierForks(t *testing.T) {
 			r.answer(one, 200, "t1")
 			r.answer(two, 487, "t2")
 		}, "trying answered"},
+		{"both are answered", func(r *rig, one, two letter) {
+			node := wire.Field(wire.NameContact, "<sip:b2b@127.0.0.11:5060>")
+			r.answer(one, 200, "t1", node)
+			late := r.answer(two, 200, "t2", node)
+			if s := statuses(late, pstn); s != "487" || r.find(late, "BYE").m.To.Tag != "t2" || r.find(late, "ACK").m.To.Tag != "t2" {
+				r.t.Errorf("the second answer: %q, %s", s, starts(late))
+			}
+			if again := r.answer(one, 200, "t1", node); statuses(again, pstn) != "200" {
+				r.t.Errorf("the first answer again: %s", starts(again))
+			}
+		}, "trying answered"},
 		{"hung up", func(r *rig, one, two letter) {
 			r.answer(one, 180, "t1")
 			r.answer(two, 180, "t2")
@@ -342,6 +365,59 @@ func TestCarrierForks(t *testing.T) {
 			got := r.written(log)
 			if got != tt.want || (len(s.groups) == 0) != strings.Contains(got, "ended") {
 				t.Errorf("recorded %q with %d slots, want %q", got, len(s.groups), tt.want)
+			}
+		})
+	}
+}
+
+// slowScales answer when the test says so, as a balancer does that must ask another instance.
+type slowScales struct {
+	*scales
+	answer chan struct{}
+}
+
+func (s slowScales) Admit(a tandem.Admission) (tandem.Admitted, tandem.Refusal) {
+	<-s.answer
+	return s.scales.Admit(a)
+}
+
+// A call that waits for its slot keeps nobody else waiting, and can be given up meanwhile.
+func TestWaitingForASlot(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		play   func(r *rig) []letter // while it waits
+		refuse bool
+		want   string // statuses for the carrier, at the end
+		slots  int
+	}{
+		{"goes on", nil, false, "100", 1},
+		{"is refused", nil, true, "100 486", 0},
+		{"given up", func(r *rig) []letter {
+			return r.deliverRaw(pstn, carrierCall(func(m *msg) { m.method = "CANCEL" }))
+		}, false, "100 200 487", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, s := weighedRig(t)
+			slow := slowScales{s, make(chan struct{})}
+			r.s.deps.Balancer, r.s.deps.Waits = slow, true
+			if tt.refuse {
+				s.refuse["g1"] = tandem.Refusal{Code: 486, Reason: "permitted"}
+			}
+			got := r.deliverRaw(pstn, carrierCall())
+			if other := r.deliverRaw(pstn, msg{method: "OPTIONS", uri: "sip:127.0.0.1", branch: "z9hG4bKo", callID: "o"}.text(pstn)); statuses(other, pstn) != "200" {
+				t.Errorf("another request meanwhile: %s", starts(other))
+			}
+			if tt.play != nil {
+				got = append(got, tt.play(r)...)
+			}
+			close(slow.answer)
+			r.net.sent = nil
+			r.w.handle(<-r.w.inbox, r.now)
+			if got = append(got, r.net.sent...); statuses(got, pstn) != tt.want || len(s.groups) != tt.slots {
+				t.Errorf("%s with %d slots, want %s and %d", starts(got), len(s.groups), tt.want, tt.slots)
+			}
+			if sent := strings.Contains(starts(r.net.sent), "INVITE"); sent != (tt.slots == 1) {
+				t.Errorf("the node got an INVITE: %v", sent)
 			}
 		})
 	}

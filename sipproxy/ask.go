@@ -91,6 +91,9 @@ func (w *worker) examine(a *ask) *refusal {
 	if m.Headers == nil || m.From.URI == "" {
 		return refuse(400, "")
 	}
+	if m.CSeq > lastCSeq {
+		return refuse(400, "Bad Request: CSeq leaves no number for a BYE")
+	}
 	a.peer = w.dir.Peer(w.locals[a.from.listener].name, a.from.remote)
 	a.proved = a.peer != nil
 	peer := ""
@@ -131,6 +134,10 @@ func (w *worker) examine(a *ask) *refusal {
 	}
 	return nil
 }
+
+// lastCSeq is the highest CSeq taken, somewhat below what RFC 3261 section 8.1.1.5 allows: a side that used that up
+// could not be hung up any more.
+const lastCSeq = 1<<31 - 1 - 1<<15
 
 // allowed are the methods that we forward without thinking; others pass as well.
 const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER, INFO, UPDATE, PRACK"

@@ -42,7 +42,8 @@ type callTable struct {
 
 	mu    *sync.Mutex // people look from outside
 	live  map[callKey]*call
-	ids   map[string]*call // by Call-ID; the last one that began with it
+	ids   map[string]*call   // by Call-ID; the last one that began with it
+	names map[string][]*call // by their own id, and by that of the call that they continue
 	dead  map[callKey]*hungUp
 	past  []tandem.Call // ring; next is where the next ended call goes
 	next  int
@@ -50,7 +51,7 @@ type callTable struct {
 }
 
 func newCallTable(limit int) callTable {
-	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), ids: make(map[string]*call), dead: make(map[callKey]*hungUp)}
+	return callTable{limit: max(limit, 1), mu: new(sync.Mutex), live: make(map[callKey]*call), ids: make(map[string]*call), names: make(map[string][]*call), dead: make(map[callKey]*hungUp)}
 }
 
 // begin notes a call whose INVITE was accepted for processing; nil when it is known already and a
@@ -102,13 +103,36 @@ func (t *callTable) begin(w *worker, a *ask, p *plan, seat *seat) *call {
 }
 
 // keep and drop are called with mu held, or before anybody looks.
-func (t *callTable) keep(c *call) { t.live[c.key], t.ids[c.key.callID] = c, c }
+func (t *callTable) keep(c *call) {
+	t.live[c.key], t.ids[c.key.callID] = c, c
+	for _, name := range [...]string{c.seen.ID, c.seen.Joined} {
+		if name != "" {
+			t.names[name] = append(t.names[name], c)
+		}
+	}
+}
 
 func (t *callTable) drop(c *call) {
 	delete(t.live, c.key)
+	for _, name := range [...]string{c.seen.ID, c.seen.Joined} {
+		left := slices.DeleteFunc(t.names[name], func(x *call) bool { return x == c })
+		if t.names[name] = left; len(left) == 0 {
+			delete(t.names, name)
+		}
+	}
 	if t.ids[c.key.callID] == c {
 		delete(t.ids, c.key.callID)
 	}
+}
+
+// named returns the live call with this id. It is called with mu held.
+func (t *callTable) named(id string) *call {
+	for _, c := range t.names[id] {
+		if c.seen.ID == id {
+			return c
+		}
+	}
+	return nil
 }
 
 // party writes a URI as user@host.
@@ -203,13 +227,14 @@ func (c *call) ringing(w *worker, node string, status int) {
 
 // answered notes a 2xx, m. dialogs are what requests to both sides are made of, nil when that is not known.
 func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire.Message) {
-	if c == nil || c.seen.WasAnswered() {
+	if c == nil || c.seen.WasAnswered() || c.seen.State == tandem.CallEnded {
 		return
 	}
 	c.vitals.age, c.vitals.heard = w.now.Add(w.cfg.MaxAge), w.now
 	c.vitals.focus[calleeSide] = isFocus(m) || c.seen.Type == "conference"
 	c.seat.answered()
 	c.invites = nil
+	c.timed(w, m)
 	c.change(func(s *tandem.Call) {
 		s.Enter(tandem.CallAnswered, w.now)
 		w.at(s, node)
@@ -217,9 +242,9 @@ func (c *call) answered(w *worker, node string, dialogs []tandem.Dialog, m *wire
 		if dialogs != nil {
 			s.Dialogs = dialogs
 		}
-		s.Expires = c.vitals.age.UTC()
+		s.Expires = c.expires().UTC()
 	})
-	c.timed(w, m)
+	c.watch(w)
 	c.enter(w, c.upState())
 }
 
@@ -275,11 +300,13 @@ func (t *callTable) remember(c tandem.Call) {
 }
 
 // byeSent returns what takes the answer to a BYE, whichever side sent it; nil when it ends no call. A
-// call is over when its BYE was answered, or when nobody is there to answer it: what is refused, or
-// is of another fork's dialog, ends nothing.
-func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
+// call is over for whoever sent one (RFC 3261 section 15.1.1), but for a challenge, which a phone has none to make.
+// What is of another fork's dialog ends nothing, and a call that is not answered yet ends by its INVITE. Whoever
+// sends a BYE may aim it where nobody knows the call, at another port of a node for one, and whoever gets it may
+// refuse it: after all but a 2xx, both sides get one of our own.
+func (t *callTable) byeSent(w *worker, m *wire.Message, phone bool) func(status int) {
 	c, to := t.of(m)
-	if c == nil {
+	if c == nil || !c.seen.WasAnswered() {
 		return nil
 	}
 	by, callee := tandem.EndedByCaller, m.To.Tag
@@ -291,8 +318,11 @@ func (t *callTable) byeSent(w *worker, m *wire.Message) func(status int) {
 	}
 	return func(status int) {
 		switch {
-		case status/100 == 2, status == 404, status == 408, status == 410, status == 430, status == 480, status == 481, status == 503, status == 504:
+		case c.seen.State == tandem.CallEnded, !phone && (status == 401 || status == 407):
+		case status/100 == 2:
 			c.end(w, "bye", by, 0)
+		default:
+			w.terminate(c, "bye", "", by, func(error) {})
 		}
 	}
 }

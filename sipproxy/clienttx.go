@@ -1,6 +1,7 @@
 package sipproxy
 
 import (
+	"slices"
 	"time"
 
 	"tandem/internal/tandem"
@@ -94,15 +95,23 @@ func (tx *clientTx) fared(status int) {
 		tx.first = max(tx.w.now.Sub(tx.sent), time.Nanosecond)
 		tx.leg.f.call.tried(tx.w)
 	}
-	if status > 100 && !tx.told && tx.node != "" && tx.w.deps.Observer != nil {
+	if status > 100 && !tx.told && tx.sets() && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
-		tx.w.deps.Observer.SetUp(tx.node, tx.first, status/100 == 5, false)
+		tx.w.deps.Observer.SetUp(tx.node, tx.leg.f.plan.account, tx.first, status/100 == 5, false)
 	}
 }
 
-// broken tells the observer that nothing gets through to a node.
-func (w *worker) broken(node string) {
-	if node != "" && w.deps.Observer != nil {
+// sets reports whether the request sets a call up: what a re-INVITE meets, its sender can arrange.
+func (tx *clientTx) sets() bool { return tx.invite() && tx.leg.f.req.To.Tag == "" }
+
+// broken tells the observer that nothing gets through to a node, if to is where the node says that it is: requests
+// within a dialog go where their senders say, and what nobody listens to beside it is none of its faults.
+func (w *worker) broken(node string, to hop) {
+	if w.deps.Observer == nil {
+		return
+	}
+	n := w.dir.Node(node)
+	if n != nil && n.Ports.Of(to.transport) == to.remote.Port() && slices.Contains(n.Addresses, to.remote.Addr().Unmap()) {
 		w.deps.Observer.Broken(node, "cannot be reached")
 		w.probes.refused(node)
 	}
@@ -234,9 +243,9 @@ func (tx *clientTx) wake(which alarmKind) {
 		return
 	}
 	tx.w.count.timeouts.Add(1)
-	if tx.leg != nil && tx.state == calling && tx.invite() && tx.node != "" && tx.w.deps.Observer != nil {
+	if tx.leg != nil && tx.state == calling && tx.sets() && tx.node != "" && tx.w.deps.Observer != nil {
 		tx.told = true
-		tx.w.deps.Observer.SetUp(tx.node, tx.w.now.Sub(tx.sent), false, true)
+		tx.w.deps.Observer.SetUp(tx.node, tx.leg.f.plan.account, tx.w.now.Sub(tx.sent), false, true)
 	}
 	if tx.leg == nil {
 		tx.end()
@@ -268,7 +277,7 @@ func (tx *clientTx) unreachable() {
 		return
 	}
 	tx.end()
-	tx.w.broken(tx.node)
+	tx.w.broken(tx.node, tx.to)
 	if tx.leg != nil {
 		tx.leg.unreachable(tx)
 	}

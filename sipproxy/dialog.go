@@ -42,7 +42,7 @@ func (w *worker) inDialog(a *ask) (*plan, *refusal) {
 	}
 	out := &plan{legs: []legPlan{{uri: a.m.URI, targets: []target{t}, failure: failure}}, typ: "dialog", strip: w.stripFor(a)}
 	if a.m.Method == "BYE" {
-		if over := w.calls.byeSent(w, a.m); over != nil {
+		if over := w.calls.byeSent(w, a.m, t.hop.flow); over != nil {
 			out.finish = func(m *wire.Message, reply func(*wire.Message)) {
 				over(m.Status)
 				reply(m)

@@ -69,6 +69,8 @@ type forwarding struct {
 	legs []*leg
 	call *call
 	done bool // a final response went upstream
+	// waiting: tier 2 has not answered yet.
+	waiting bool
 	// cancelled: the caller gave up.
 	cancelled bool
 	// hung: the call was hung up before it was answered.
@@ -101,49 +103,23 @@ func (w *worker) forward(a *ask, p *plan) {
 		return
 	}
 	f := &forwarding{w: w, tx: tx, req: w.base(a.m, p), plan: p, loop: a.loop, back: a.back}
-	if a.m.Method == "INVITE" {
-		if r := f.begin(a); r != nil {
-			w.refused(a, p, r)
-			w.count.answered.Add(1)
-			tx.respond(w.refusalMessage(a.m, r))
-			return
-		}
-		tx.respond(a.m.Response(100, "Trying", ""))
-	}
 	tx.forward = f
-	f.legs = make([]*leg, len(p.legs))
-	for i := range p.legs {
-		f.legs[i] = &leg{f: f, plan: p.legs[i]}
+	if a.m.Method != "INVITE" {
+		f.launch()
+		return
 	}
-	for _, l := range f.legs {
-		l.try()
+	q, r := w.petition(a, p)
+	switch {
+	case r != nil:
+		f.refuse(a, r)
+	case q == nil:
+		f.begin(a, nil)
+	case w.deps.Waits:
+		f.wait(a, q)
+	default:
+		got, refused := w.deps.Balancer.Admit(q.Admission)
+		f.judged(a, q, got, refused)
 	}
-	f.settle()
-}
-
-// begin has a new call admitted and noted. A call that cannot be noted has no end that could give its
-// slots back: it is refused too, unless lives depend on it.
-func (f *forwarding) begin(a *ask) *refusal {
-	w := f.w
-	if a.m.To.Tag != "" {
-		return nil
-	}
-	seat, r := w.admit(a, f.plan)
-	if r != nil {
-		return r
-	}
-	if f.call = w.calls.begin(w, a, f.plan, seat); f.call != nil {
-		f.call.invites = append(f.call.invites, f)
-		return nil
-	}
-	if seat == nil {
-		return nil
-	}
-	seat.leave()
-	if f.plan.typ == string(tandem.TypeEmergency) {
-		return nil
-	}
-	return unmet(tandem.Refusal{Code: 503, Reason: "capacity", RetryAfter: 5 * time.Second})
 }
 
 // base makes what all branches have in common (RFC 3261 section 16.6 steps 1 to 3).
@@ -190,7 +166,9 @@ func (l *leg) try() {
 		f.call.met(t.hop, l.plan.name)
 		tx, err := w.start(id, m, t.hop, patience, l)
 		if err != nil {
-			w.broken(t.node)
+			if isRefused(err) { // and not too long, or too much for us
+				w.broken(t.node, t.hop)
+			}
 			w.count.failovers.Add(1)
 			continue
 		}
@@ -399,6 +377,10 @@ func (f *forwarding) success(l *leg, tx *clientTx, m *wire.Message) {
 	if f.done && f.req.Method != "INVITE" {
 		return
 	}
+	if c := f.call; c != nil && !f.done && c.seen.WasAnswered() {
+		f.elsewhere(tx, m)
+		return
+	}
 	switch {
 	case f.done:
 	case f.call != nil:
@@ -422,7 +404,7 @@ func (f *forwarding) finish(m *wire.Message) {
 
 // settle answers the caller once every branch has ended without success.
 func (f *forwarding) settle() {
-	if f.done {
+	if f.done || f.waiting {
 		return
 	}
 	for _, l := range f.legs {

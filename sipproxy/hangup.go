@@ -100,19 +100,21 @@ const hangupsAtOnce = 256
 // legsOf returns the ids of the live legs of a call, itself first.
 func (s *Server) legsOf(id string) []string {
 	legs, whole := []string{id}, id
-	all := make(map[string]string) // joined id, by id
 	for _, w := range s.workers {
 		w.calls.mu.Lock()
-		for _, c := range w.calls.live {
-			all[c.seen.ID] = cmp.Or(c.seen.Joined, c.seen.ID)
+		if c := w.calls.named(id); c != nil {
+			whole = cmp.Or(c.seen.Joined, id)
 		}
 		w.calls.mu.Unlock()
 	}
-	whole = cmp.Or(all[id], id)
-	for leg, of := range all {
-		if of == whole && leg != id {
-			legs = append(legs, leg)
+	for _, w := range s.workers {
+		w.calls.mu.Lock()
+		for _, c := range w.calls.names[whole] {
+			if c.seen.ID != id {
+				legs = append(legs, c.seen.ID)
+			}
 		}
+		w.calls.mu.Unlock()
 	}
 	return legs
 }
@@ -144,11 +146,9 @@ func (s *Server) hangupLeg(ctx context.Context, id, reason string) error {
 func (s *Server) findCall(by tandem.Principal, id string) (*worker, callKey, error) {
 	for _, w := range s.workers {
 		w.calls.mu.Lock()
-		for key, c := range w.calls.live {
-			if c.seen.ID == id && by.MaySee(c.seen.Account) {
-				w.calls.mu.Unlock()
-				return w, key, nil
-			}
+		if c := w.calls.named(id); c != nil && by.MaySee(c.seen.Account) {
+			w.calls.mu.Unlock()
+			return w, c.key, nil
 		}
 		over := slices.ContainsFunc(w.calls.past, func(c tandem.Call) bool { return c.ID == id && by.MaySee(c.Account) })
 		w.calls.mu.Unlock()
@@ -257,6 +257,17 @@ func (f *forwarding) hangup(h *hungUp) {
 	f.done = true
 	f.cancelOthers(nil)
 	f.tx.respond(f.tx.req.Response(480, statusText(480), f.w.branches.tag(f.tx.req), wire.Header{Raw: "Reason", Value: h.reason}))
+}
+
+// elsewhere takes a 2xx to one branch of a call that a carrier forked, when another branch was answered before. Two
+// calls would be up in one slot, or one without: this one ends here. That departs from RFC 3261 section 16.7
+// step 5; whoever forks takes one answer.
+func (f *forwarding) elsewhere(tx *clientTx, m *wire.Message) {
+	f.hung = &hungUp{w: f.w, key: f.call.key, reason: reasonValue("answered elsewhere")}
+	f.done = true
+	f.tooLate(tx, m)
+	f.cancelOthers(nil)
+	f.tx.respond(f.tx.req.Response(487, statusText(487), f.w.branches.tag(f.tx.req)))
 }
 
 // tooLate takes a 2xx to a call that was hung up before: it is acknowledged, and its sender gets a BYE.
@@ -379,8 +390,12 @@ func contact(m *wire.Message) string {
 	return a.URI
 }
 
-// of returns the call of an in-dialog message and the side that its request goes to.
+// of returns the call of an in-dialog message and the side that its request goes to; nil for one with the same
+// tag twice, since a token binds the caller's tag alone and the callee might write it into From too.
 func (t *callTable) of(m *wire.Message) (*call, int) {
+	if m.From.Tag == m.To.Tag {
+		return nil, callerSide
+	}
 	if c := t.live[callKey{m.CallID, m.From.Tag}]; c != nil {
 		return c, calleeSide
 	}

@@ -26,13 +26,18 @@ type vitals struct {
 	focus   [2]bool   // sides that are a conference
 }
 
+// expires is when the call is given up unless something is heard of it. A session timer counts only where it
+// can end the call: one that ran out would otherwise be looked at for ever.
+func (c *call) expires() time.Time {
+	if v := &c.vitals; c.maySound() && !v.session.IsZero() && v.session.Before(v.age) {
+		return v.session
+	}
+	return c.vitals.age
+}
+
 // watch sets the alarm for when the call must be looked at next.
 func (c *call) watch(w *worker) {
-	v := &c.vitals
-	at := v.age
-	if !v.session.IsZero() && v.session.Before(at) {
-		at = v.session
-	}
+	v, at := &c.vitals, c.expires()
 	if silent := v.heard.Add(w.cfg.SilentAfter); c.maySound() && silent.Before(at) {
 		at = silent
 	}
@@ -119,8 +124,6 @@ func (c *call) timed(w *worker, m *wire.Message) {
 	if s := sessionExpires(m); s > 0 {
 		c.vitals.session = w.now.Add(s)
 	}
-	c.watch(w)
-	c.change(func(s *tandem.Call) { s.Expires = c.old.at.UTC() })
 }
 
 // sessionExpires reads Session-Expires (RFC 4028 section 4), zero when it is absent or unreadable.
@@ -161,6 +164,8 @@ func (c *call) changed(w *worker, req, m *wire.Message) {
 		}
 		v.focus[1-to], v.focus[to] = isFocus(req), isFocus(m)
 		c.timed(w, m)
+		c.watch(w)
+		c.change(func(s *tandem.Call) { s.Expires = c.expires().UTC() })
 		c.enter(w, c.upState())
 	case "REFER":
 		c.enter(w, tandem.CallForwarded)

@@ -20,7 +20,7 @@ const loadHeader = "Tandem-Load"
 // How probes are paced.
 const (
 	probeTick   = 25 * time.Millisecond // how often it is looked whose turn it is
-	probeBurst  = 3                     // further ones after a first miss
+	probeBurst  = 3                     // further ones after a first miss, or while there is doubt
 	probeGap    = 65 * time.Millisecond // between those of a burst: three within 200 ms
 	probeQuiet  = 30 * time.Second      // at the most, between those to a node that never answers
 	probeStarts = 3                     // of a node that is new, in quick succession
@@ -144,6 +144,15 @@ func (p *probes) refused(node string) {
 	}
 }
 
+// lost takes a probe whose answer may have been lost here: a flood of messages would close every node otherwise.
+func (p *probes) lost(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.nodes[node]; x != nil {
+		x.asking = max(x.asking-1, 0)
+	}
+}
+
 // noted keeps what a probe told about the node's next turn; it reports whether the node has just
 // fallen silent.
 func (p *probes) noted(node string, answered, again bool) (silent bool) {
@@ -160,7 +169,12 @@ func (p *probes) noted(node string, answered, again bool) (silent bool) {
 		silent = true
 	}
 	if again {
-		x.burst, x.next = probeBurst, time.Time{}
+		x.burst = probeBurst
+		if soon := time.Now().Add(probeGap); !answered {
+			x.next = time.Time{}
+		} else if soon.Before(x.next) {
+			x.next = soon
+		}
 	}
 	return silent
 }
@@ -176,14 +190,21 @@ func (w *worker) probe(node, callID string) {
 	m.Prepend(wire.Field(wire.NameVia, w.viaValue(to, w.branches.text(w.now, branch{id: id, back: to}, m.CallID, m.CSeq))))
 	tx, err := w.start(id, m, to, w.cfg.Probes.Timeout, nil)
 	if err != nil {
-		w.broken(node)
+		if isRefused(err) {
+			w.broken(node, to)
+		}
 		w.probes.asked(node, 0, false)
 		return
 	}
 	w.count.probes.Add(1)
 	w.alarms.stop(&tx.retry) // a lost one shall count as lost
 	tx.node = node
+	dropped := w.count.queueFull.Load()
 	tx.done = func(m *wire.Message) {
+		if m == nil && (w.count.queueFull.Load() != dropped || len(w.inbox) > cap(w.inbox)/4) {
+			w.probes.lost(node)
+			return
+		}
 		// 503 says that it serves nobody now (RFC 3261 section 21.5.4): as good as no answer.
 		if m == nil || m.Status == 503 {
 			w.probes.asked(node, 0, false)
@@ -198,11 +219,7 @@ func (w *worker) probe(node, callID string) {
 
 // question makes the OPTIONS for a node, and says where it goes; false when it cannot be reached from here.
 func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
-	n := w.dir.Node(node)
-	if n == nil {
-		return nil, hop{}, false
-	}
-	to, ok := w.hopToNode(n)
+	to, ok := w.doorOf(w.dir.Node(node))
 	if !ok {
 		return nil, hop{}, false
 	}
@@ -220,16 +237,21 @@ func (w *worker) question(node, callID string) (*wire.Message, hop, bool) {
 	return m, to, true
 }
 
-// hopToNode finds the way to a node's first address, over UDP if it offers that.
-func (w *worker) hopToNode(n *tandem.Node) (hop, bool) {
-	t := tandem.UDP
-	if n.Ports.UDP == 0 {
-		t = tandem.TCP
-	}
-	if len(n.Addresses) == 0 || n.Ports.Of(t) == 0 {
+// doorOf finds the first of a node's addresses that can be reached from here, over UDP if it takes that.
+func (w *worker) doorOf(n *tandem.Node) (hop, bool) {
+	if n == nil {
 		return hop{}, false
 	}
-	return w.hopTo(t, netipAddrPort(n.Addresses[0], n.Ports.Of(t)))
+	for _, t := range [...]tandem.Transport{tandem.UDP, tandem.TCP} {
+		for _, addr := range n.Addresses {
+			if port := n.Ports.Of(t); port != 0 {
+				if to, ok := w.hopTo(t, netipAddrPort(addr, port)); ok {
+					return to, true
+				}
+			}
+		}
+	}
+	return hop{}, false
 }
 
 // loadOf reads what a node says about its load.

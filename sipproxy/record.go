@@ -3,6 +3,7 @@ package sipproxy
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -23,9 +24,6 @@ const (
 	recordsAtOnce  = 512
 	recordsGather  = 25 * time.Millisecond
 )
-
-// restartGrace is how long, after a restart, a session timer that ran out meanwhile still waits.
-const restartGrace = 35 * time.Second
 
 // recorder writes call records behind the workers' backs, in the order in which they were noted: at
 // once while calls are few, at most 25 ms later while they are many, so that what a kill -9 can take
@@ -145,13 +143,9 @@ func (s *Server) takeUpCall(kept tandem.Call, now time.Time) *call {
 	c.leap = leap
 	w.calls.keep(c)
 	w.ladders.open(c.key, kept.ID, kept.Account, now)
-	c.vitals.age, c.vitals.heard = now.Add(max(left, time.Second)), now
-	if kept.WasAnswered() && !kept.Expires.IsZero() && kept.Expires.Before(c.vitals.age) {
-		c.vitals.session = kept.Expires
-		if grace := now.Add(restartGrace); c.vitals.session.Before(grace) {
-			c.vitals.session = grace // its refresh may have come while nobody was here
-		}
-	}
+	// The session timer of its record is not believed: refreshes since are not recorded. Its sides are asked
+	// instead, not those of all calls at once.
+	c.vitals.age, c.vitals.heard = now.Add(max(left, time.Second)), now.Add(-rand.N(s.cfg.SilentAfter/2+1))
 	w.now = now
 	c.watch(w)
 	return c

@@ -154,7 +154,7 @@ func TestOpenCallsAreTakenUp(t *testing.T) {
 		t.Fatalf("the answered call is not under %v", key)
 	}
 	r.w.now = time.Now()
-	r.w.calls.byeSent(r.w, ok.m)(200)
+	r.w.calls.byeSent(r.w, ok.m, false)(200)
 	if got := r.written(log); got != "ended/lost/reaper ended/bye/caller" {
 		t.Errorf("after the BYE %q is recorded", got)
 	}

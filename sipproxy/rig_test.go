@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,6 +34,8 @@ type wireTap struct {
 	sent []letter
 	// refuse makes sending to an address fail at once.
 	refuse map[netip.AddrPort]bool
+	// tooLong makes it fail because of the message.
+	tooLong map[netip.AddrPort]bool
 	// loose takes what does not parse: an answer repeats what was wrong with its request.
 	loose bool
 }
@@ -46,7 +49,10 @@ type letter struct {
 
 func (n *wireTap) send(to hop, b []byte, _ int, _ uint64) error {
 	if n.refuse[to.remote] {
-		return errors.New("connection refused")
+		return syscall.ECONNREFUSED
+	}
+	if n.tooLong[to.remote] {
+		return syscall.EMSGSIZE
 	}
 	m, fault := wire.Parse(string(b))
 	if fault != nil && !n.loose {

@@ -108,7 +108,7 @@ func (w *worker) lastResort() (out []target) {
 		if n == nil || !n.Serves(tandem.TypeEmergency) {
 			continue
 		}
-		if h, ok := w.hopToNode(n); ok {
+		if h, ok := w.doorOf(n); ok {
 			x := target{hop: h, node: id}
 			if !n.Available() {
 				x.tier = 1
@@ -220,7 +220,11 @@ func (w *worker) toTrunk(a *ask, acct *directory.Account, dialled bool) (*plan, 
 	if acct == nil || !dialled {
 		return nil, refuse(404, "")
 	}
-	return w.byType(a, acct, tandem.TypeTrunk, a.m.URI)
+	p, r := w.byType(a, acct, tandem.TypeTrunk, a.m.URI)
+	if _, ok := classify.Emergency(acct.Emergency, a.m.URI); ok && p != nil && a.m.Method == "INVITE" {
+		p.typ = string(tandem.TypeEmergency) // no limit may keep its second leg back either
+	}
+	return p, r
 }
 
 // toDevices forks to every binding of the devices that a call rings.

@@ -50,6 +50,8 @@ type Deps struct {
 	// admitted then, and its targets are tried by weighted lot.
 	Balancer Balancer
 	Observer Observer
+	// Waits: Admit may ask others, and so wait for them.
+	Waits bool
 }
 
 // Server is the SIP proxy and registrar. Build it with New.
@@ -72,9 +74,14 @@ type Server struct {
 	writing [writers]chan bindJob
 	// recorder writes the calls' records.
 	recorder *recorder
+	taken    chan struct{} // closed once the calls of before are taken up
 	joins    *joins
 	probes   *probes
-	traces   traces
+	// asking holds one for each call that waits for the balancer; over ends their waiting.
+	asking    chan struct{}
+	petitions sync.WaitGroup
+	over      chan struct{}
+	traces    traces
 	// tokens and nonces are changed under keys by Apply and by the keeper.
 	keys           sync.Mutex
 	tokens, nonces *token.Ring
@@ -95,6 +102,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{
 		cfg: cfg, deps: deps, log: log.With("part", "sipproxy"),
 		dir:      directory.New(),
+		taken:    make(chan struct{}),
 		location: location.New(location.Config{PerAOR: r.PerAOR, Total: r.Bindings, Min: r.MinExpires, Max: r.MaxExpires, Default: r.DefaultExpires}),
 		tokens:   token.NewRing(token.ForTokens, deps.Seal),
 		nonces:   token.NewRing(token.ForNonces, deps.Seal),
@@ -104,6 +112,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s.submit = s.queueBinding
 	s.recorder = newRecorder(s)
 	s.joins = newJoins(deps.Balancer)
+	s.asking, s.over = make(chan struct{}, mostAsking), make(chan struct{})
 	s.probes = newProbes(s)
 	for i := range s.writing {
 		s.writing[i] = make(chan bindJob, writerQueue)
@@ -127,6 +136,9 @@ func (s *Server) Listen() error { return s.sockets.listen() }
 // it does not have, or before Listen.
 func (s *Server) Addrs(listener string) (udp, tcp netip.AddrPort) { return s.sockets.addrs(listener) }
 
+// TakenUp is closed once Run has brought back the calls that were open when the process ended before.
+func (s *Server) TakenUp() <-chan struct{} { return s.taken }
+
 // Run serves until ctx ends: it loads the stored bindings and open calls, then takes messages. It returns once all
 // that it started has ended.
 func (s *Server) Run(ctx context.Context) error {
@@ -141,6 +153,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.takeUp(ctx); err != nil {
 		return fmt.Errorf("take up calls: %w", err)
 	}
+	close(s.taken)
 	var running, recording sync.WaitGroup
 	working, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -158,6 +171,8 @@ func (s *Server) Run(ctx context.Context) error {
 	writing.Wait()
 	stop()
 	running.Wait()
+	close(s.over)
+	s.petitions.Wait()
 	close(s.recorder.waiting) // whoever notes has ended
 	recording.Wait()
 	return nil

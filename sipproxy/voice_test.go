@@ -2,6 +2,7 @@ package sipproxy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +14,8 @@ import (
 // clinic is an Observer that keeps what it is told.
 type clinic struct{ log []string }
 
-func (c *clinic) SetUp(node string, _ time.Duration, failed, timedOut bool) {
-	c.log = append(c.log, fmt.Sprintf("set-up %s %v %v", node, failed, timedOut))
+func (c *clinic) SetUp(node, account string, _ time.Duration, failed, timedOut bool) {
+	c.log = append(c.log, fmt.Sprintf("set-up %s %s %v %v", node, account, failed, timedOut))
 }
 func (c *clinic) Broken(node, _ string) { c.log = append(c.log, "broken "+node) }
 func (c *clinic) Probed(node string, _ time.Duration, answered bool) bool {
@@ -48,18 +49,36 @@ func TestCallsTellOfTheirNodes(t *testing.T) {
 			r.answer(out, 100, "")
 			r.answer(out, 180, "tt")
 			r.answer(out, 200, "tt")
-		}, "set-up n1 false false"},
-		{"busy is no failure", func(r *rig) { r.answer(ring(r), 486, "tt") }, "set-up n1 false false"},
+		}, "set-up n1 1001 false false"},
+		{"busy is no failure", func(r *rig) { r.answer(ring(r), 486, "tt") }, "set-up n1 1001 false false"},
 		{"failed, and the next one", func(r *rig) { r.answer(r.find(r.answer(ring(r), 503, "tt"), "INVITE"), 200, "tt") },
-			"set-up n1 true false set-up n2 false false"},
+			"set-up n1 1001 true false set-up n2 1001 false false"},
 		{"silent", func(r *rig) {
 			ring(r)
 			r.advance(r.s.cfg.FailoverAfter)
-		}, "set-up n1 false true"},
+		}, "set-up n1 1001 false true"},
 		{"nothing listens", func(r *rig) {
 			out := ring(r)
 			r.w.handle(event{kind: targetFailed, from: out.to}, r.now)
 		}, "broken n1"},
+		{"too long for a datagram", func(r *rig) {
+			r.net.tooLong = map[netip.AddrPort]bool{node1.remote: true, node2.remote: true}
+			r.deliverRaw(pstn, carrierCall())
+		}, ""},
+		{"a request within the dialog to where nobody listens", func(r *rig) {
+			_, ok := r.setUp()
+			info := fromCaller("INFO", ok)
+			info.uri = "sip:b2b@127.0.0.11:9"
+			r.w.handle(event{kind: targetFailed, from: r.find(r.deliverRaw(pstn, info.text(pstn)), "INFO").to}, r.now)
+		}, "set-up n1 1001 false false"},
+		{"a re-INVITE out of order, and one to where nobody listens", func(r *rig) {
+			_, ok := r.setUp()
+			re := fromCaller("INVITE", ok)
+			r.answer(r.find(r.deliverRaw(pstn, re.text(pstn)), "INVITE"), 500, "tt")
+			re.uri, re.branch, re.cseq = "sip:b2b@127.0.0.11:9", "z9hG4bKastray", 3
+			r.deliverRaw(pstn, re.text(pstn))
+			r.advance(40 * time.Second)
+		}, "set-up n1 1001 false false"},
 		{"100 alone tells nothing", func(r *rig) { r.answer(ring(r), 100, "") }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,6 +124,68 @@ func TestProbes(t *testing.T) {
 			}
 			if got := strings.Join(c.log, " "); got != tt.want {
 				t.Errorf("told %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// An answer that this side dropped, or has not come to read, is not taken for a node's silence; nor for its word.
+func TestProbeLostHere(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		busy func(r *rig)
+		want string
+	}{
+		{"all was read", func(*rig) {}, "probed n1false"},
+		{"something was dropped", func(r *rig) { r.s.count.queueFull.Add(1) }, ""},
+		{"much waits to be read", func(r *rig) {
+			for range cap(r.w.inbox)/4 + 1 {
+				r.w.inbox <- event{kind: workDone, then: func() {}}
+			}
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, c := watchedRig(t)
+			r.s.probes.nodes["n1"].asking = 1
+			r.w.handle(event{kind: workDone, then: func() { r.w.probe("n1", "probe-1") }}, r.now)
+			tt.busy(r)
+			r.advance(r.s.cfg.Probes.Timeout)
+			if got := strings.Join(c.log, " "); got != tt.want {
+				t.Errorf("told %q, want %q", got, tt.want)
+			}
+			if n := r.s.probes.nodes["n1"].asking; n != 0 {
+				t.Errorf("%d probes still asking", n)
+			}
+		})
+	}
+}
+
+// A node is asked at the first of its addresses that can be reached from here, over what both speak.
+func TestProbeGoesWhereItCan(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ports tandem.Ports
+		addrs []string
+		want  string
+	}{
+		{"its first address is of the other family", tandem.Ports{UDP: 5060}, []string{"2001:db8::11", "127.0.0.11"}, "udp 127.0.0.11:5060"},
+		{"TCP only", tandem.Ports{TCP: 5070}, []string{"127.0.0.11"}, "tcp 127.0.0.11:5070"},
+		{"nowhere", tandem.Ports{UDP: 5060}, []string{"2001:db8::11"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, _ := watchedRig(t)
+			n := &tandem.Node{Head: tandem.Head{ID: "n1"}, Cluster: "east", Ports: tt.ports}
+			for _, a := range tt.addrs {
+				n.Addresses = append(n.Addresses, netip.MustParseAddr(a))
+			}
+			r.s.Apply([]tandem.Change{{Revision: 900, Kind: tandem.KindNode, ID: "n1", Object: n}})
+			_, to, ok := r.w.question("n1", "probe-1")
+			got := ""
+			if ok {
+				got = to.transport.String() + " " + to.remote.String()
+			}
+			if got != tt.want {
+				t.Errorf("asked %q, want %q", got, tt.want)
 			}
 		})
 	}

@@ -150,3 +150,13 @@ func (s *Store) Assignment(ctx context.Context, by tandem.Principal, group strin
 func (s *Store) Assignments(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Assignment, error) {
 	return list[*tandem.Assignment](ctx, s, by, tandem.KindAssignment, "", after, limit)
 }
+
+// Lease returns a lease by its id.
+func (s *Store) Lease(ctx context.Context, by tandem.Principal, id string) (*tandem.Lease, error) {
+	return get[*tandem.Lease](ctx, s, by, tandem.KindLease, id)
+}
+
+// Leases returns a page of leases, by instance and group.
+func (s *Store) Leases(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Lease, error) {
+	return list[*tandem.Lease](ctx, s, by, tandem.KindLease, "", after, limit)
+}

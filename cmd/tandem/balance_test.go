@@ -102,3 +102,27 @@ func TestSince(t *testing.T) {
 		t.Errorf("since never = %q", got)
 	}
 }
+
+// TestLeases: how leases stand, in a line.
+func TestLeases(t *testing.T) {
+	lent := []control.GroupLease{{Instance: "edge2", Held: 6, Used: 5}, {Instance: "edge3", Held: 1, Used: 1, Silent: true}}
+	gold := []control.GroupBalance{{ID: "gold", Held: given(7), Lent: lent[:1]}}
+	for _, tt := range []struct {
+		name, group string
+		balance     control.Balance
+		want        string
+	}{
+		{"grants", "", control.Balance{Leases: &control.LeaseBalance{Linked: true, Lent: lent}},
+			"leases: 6 slots at edge2 for 5 calls, 1 slot at edge3 for 1 call (silent)"},
+		{"grants nothing", "", control.Balance{Leases: &control.LeaseBalance{Linked: true}}, "leases: none at other instances"},
+		{"grants of a group", "gold", control.Balance{Groups: gold, Leases: &control.LeaseBalance{Linked: true, Lent: lent}},
+			"leases: 7 slots held here, 6 slots at edge2 for 5 calls"},
+		{"asks", "", control.Balance{Leases: &control.LeaseBalance{Linked: true, Grantor: "https://edge1:8447"}}, "leases: granted by https://edge1:8447"},
+		{"cut off", "gold", control.Balance{Groups: gold, Leases: &control.LeaseBalance{Grantor: "https://edge1:8447"}},
+			"leases: 7 slots held here, https://edge1:8447 does not answer: calls are admitted only from what is held here"},
+	} {
+		if got := leases(tt.balance, tt.group); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -159,7 +159,7 @@ func (t *tryout) configured(cfg *rehearsal.Config) error {
 		return err
 	}
 	if file.LB != nil {
-		cfg.Balance = *file.LB
+		cfg.Balance = file.LB.Config
 	}
 	return nil
 }

@@ -84,6 +84,9 @@ func (s *session) balance(b control.Balance, of control.BalanceOf) {
 		s.printf("\n")
 		groups(b.Groups).print(s.out, s.width())
 	}
+	if b.Leases != nil {
+		s.printf("\n%s\n", leases(b, of.Group))
+	}
 	if of.Group != "" {
 		return
 	}
@@ -100,6 +103,33 @@ func groups(list []control.GroupBalance) *table {
 		t.add(g.ID, dash(g.Cluster), strconv.Itoa(g.Calls), dash(limit(g.Expected)), dash(limit(g.Permitted)), g.Pinned, why(g.Reason, g.From, g.Text, g.Refuse))
 	}
 	return t
+}
+
+// leases says in a line how leases stand, of one group when it is named.
+func leases(b control.Balance, group string) string {
+	lent, text := b.Leases.Lent, "leases: "
+	if group != "" && len(b.Groups) == 1 {
+		g := b.Groups[0]
+		if lent = g.Lent; g.Held != nil {
+			text += plural(*g.Held, "slot") + " held here, "
+		}
+	}
+	switch {
+	case b.Leases.Grantor != "" && b.Leases.Linked:
+		return text + "granted by " + b.Leases.Grantor
+	case b.Leases.Grantor != "":
+		return text + b.Leases.Grantor + " does not answer: calls are admitted only from what is held here"
+	case len(lent) == 0:
+		return text + "none at other instances"
+	}
+	parts := make([]string, len(lent))
+	for i, x := range lent {
+		parts[i] = fmt.Sprintf("%s at %s for %s", plural(x.Held, "slot"), x.Instance, plural(x.Used, "call"))
+		if x.Silent {
+			parts[i] += " (silent)"
+		}
+	}
+	return text + strings.Join(parts, ", ")
 }
 
 // why says why a group has its cluster, or none.

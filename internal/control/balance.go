@@ -24,6 +24,22 @@ type Balance struct {
 	Total    int              `json:"total" explain:"Groups that there are."`
 	Unplaced int              `json:"unplaced" explain:"Groups that no cluster can take; their calls are refused."`
 	Calls    int              `json:"calls" explain:"Calls up or in set-up."`
+	Leases   *LeaseBalance    `json:"leases,omitempty" explain:"How this instance shares permitted numbers with others; absent: it does not."`
+}
+
+// LeaseBalance is how an instance shares what groups are permitted with others.
+type LeaseBalance struct {
+	Grantor string       `json:"grantor,omitempty" explain:"The instance that is asked; absent: this one grants."`
+	Linked  bool         `json:"linked" explain:"The grantor answers. While it does not, calls are admitted only from the share that is held."`
+	Lent    []GroupLease `json:"lent,omitempty" explain:"What each other instance may hold, of all groups together."`
+}
+
+// GroupLease is what another instance may hold.
+type GroupLease struct {
+	Instance string `json:"instance" explain:"The instance, by the first DNS name of its certificate."`
+	Held     int    `json:"held" explain:"Slots that it may hold."`
+	Used     int    `json:"used" explain:"Calls among them, as it said last."`
+	Silent   bool   `json:"silent,omitempty" explain:"It is not heard of: slots of calls that it may have up are kept for it."`
 }
 
 // ClusterBalance is one cluster as it stands.
@@ -63,18 +79,21 @@ type NodeBalance struct {
 
 // GroupBalance is one group as it stands.
 type GroupBalance struct {
-	ID         string    `json:"id" explain:"The group."`
-	Cluster    string    `json:"cluster,omitempty" explain:"The cluster that serves it; absent: none can."`
-	From       string    `json:"from,omitempty" explain:"The cluster that it had before."`
-	Pinned     string    `json:"pinned,omitempty" explain:"The only cluster that may serve it, by hand."`
-	Calls      int       `json:"calls" explain:"Calls up or in set-up."`
-	Expected   *int      `json:"expected,omitempty" explain:"What it expects; absent: nothing in particular."`
-	Permitted  *int      `json:"permitted,omitempty" explain:"What it is permitted; absent: no limit."`
-	MinQuality int       `json:"minQuality,omitempty" explain:"The quality that it needs."`
-	Reason     string    `json:"reason,omitempty" explain:"Why it has this cluster, or none."`
-	Text       string    `json:"text,omitempty" explain:"The reason with its numbers, when it has none, or why its cluster takes no calls."`
-	Refuse     string    `json:"refuse,omitempty" explain:"What its calls are refused with (503), when it has none: quality, no-node or no-cluster."`
-	Since      time.Time `json:"since,omitzero" explain:"When that was decided."`
+	ID         string `json:"id" explain:"The group."`
+	Cluster    string `json:"cluster,omitempty" explain:"The cluster that serves it; absent: none can."`
+	From       string `json:"from,omitempty" explain:"The cluster that it had before."`
+	Pinned     string `json:"pinned,omitempty" explain:"The only cluster that may serve it, by hand."`
+	Calls      int    `json:"calls" explain:"Calls up or in set-up."`
+	Expected   *int   `json:"expected,omitempty" explain:"What it expects; absent: nothing in particular."`
+	Permitted  *int   `json:"permitted,omitempty" explain:"What it is permitted; absent: no limit."`
+	MinQuality int    `json:"minQuality,omitempty" explain:"The quality that it needs."`
+	// Held and Lent are absent without leases.
+	Held   *int         `json:"held,omitempty" explain:"Slots that this instance may use; absent: all that is permitted."`
+	Lent   []GroupLease `json:"lent,omitempty" explain:"What other instances may hold, as this one grants it."`
+	Reason string       `json:"reason,omitempty" explain:"Why it has this cluster, or none."`
+	Text   string       `json:"text,omitempty" explain:"The reason with its numbers, when it has none, or why its cluster takes no calls."`
+	Refuse string       `json:"refuse,omitempty" explain:"What its calls are refused with (503), when it has none: quality, no-node or no-cluster."`
+	Since  time.Time    `json:"since,omitzero" explain:"When that was decided."`
 }
 
 // WhatIf is what is tried before it is done. Empty, it asks what would move now.

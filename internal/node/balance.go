@@ -15,12 +15,20 @@ import (
 // buildLB makes both tiers of balancing, as one part. It comes before those that ask it, so that it
 // has each change first.
 func (b *builder) buildLB() (err error) {
-	cfg := lb.Config{}
+	cfg, deps := lb.Config{}, lb.Deps{}
 	if b.cfg.LB != nil {
-		cfg = *b.cfg.LB
+		cfg = b.cfg.LB.Config
+		if b.cfg.LB.Leases != nil {
+			if deps.Leases, err = b.buildLeases(*b.cfg.LB.Leases); err != nil {
+				return err
+			}
+		}
 	}
-	if b.balancer, err = lb.New(cfg, lb.Deps{}, b.log); err != nil {
+	if b.balancer, err = lb.New(cfg, deps, b.log); err != nil {
 		return err
+	}
+	if b.leases != nil {
+		b.leases.Bind(b.balancer)
 	}
 	if b.planner, err = lb.NewPlanner(cfg, lb.PlannerDeps{Balancer: b.balancer, Store: b.store}, b.log); err != nil {
 		return err
@@ -36,6 +44,19 @@ func (b *builder) buildLB() (err error) {
 		},
 	})
 	return nil
+}
+
+// buildLeases makes the end of leases that is configured, as a part of its own.
+func (b *builder) buildLeases(cfg Leases) (lb.Leases, error) {
+	leases, whole, err := newLeases(cfg, b.store, b.log)
+	if err != nil {
+		return nil, err
+	}
+	run := whole.run
+	whole.run = func(ctx context.Context) error { return afterTakeUp(b.sip, run)(ctx) } // sip is built later
+	b.leases = leases
+	b.parts = append(b.parts, whole)
+	return leases, nil
 }
 
 func (b *builder) runLB(ctx context.Context) error {

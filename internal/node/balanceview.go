@@ -16,6 +16,7 @@ import (
 type balanceView struct {
 	balancer *lb.Balancer
 	planner  *lb.Planner
+	leases   leaser // nil: none
 }
 
 // Balance tells how clusters and groups stand; groups without a cluster come first.
@@ -26,9 +27,12 @@ func (v balanceView) Balance() control.Balance {
 		byID[all.Clusters[i].ID] = &all.Clusters[i]
 		all.Calls += all.Clusters[i].Calls
 	}
+	var lent map[string][]control.GroupLease
+	all.Leases, lent = v.lease()
 	var placed []control.GroupBalance
 	for _, g := range v.planner.Groups() {
 		is := v.group(g)
+		is.Lent = lent[is.ID]
 		if is.Cluster == "" {
 			all.Groups = append(all.Groups, is)
 			continue
@@ -58,10 +62,37 @@ func (v balanceView) group(g lb.GroupStatus) control.GroupBalance {
 		ID: g.Group.ID, Cluster: g.Group.Cluster, Pinned: g.Group.Cluster, Calls: v.balancer.Used(g.Group.ID),
 		Expected: g.Group.Expected, Permitted: g.Group.Permitted, MinQuality: g.Group.MinQuality,
 	}
+	if v.leases != nil && is.Permitted != nil {
+		held := v.balancer.Held(is.ID)
+		is.Held = &held
+	}
 	if a := g.Assigned; a != nil {
 		is.Cluster, is.From, is.Reason, is.Text, is.Refuse, is.Since = a.Cluster, a.From, a.Reason, a.Text, a.Refuse, a.Since
 	}
 	return is
+}
+
+// lease tells how leases stand, nil when there are none, and what others hold of each group.
+func (v balanceView) lease() (*control.LeaseBalance, map[string][]control.GroupLease) {
+	switch end := v.leases.(type) {
+	case *lb.Lessee:
+		return &control.LeaseBalance{Grantor: end.Grantor(), Linked: end.Linked()}, nil
+	case *lb.Lessor:
+		all, groups := &control.LeaseBalance{Linked: true}, make(map[string][]control.GroupLease)
+		for _, x := range end.Loans() {
+			is := control.GroupLease{Instance: x.Instance, Held: x.Held, Used: x.Used, Silent: x.Silent}
+			groups[x.Group] = append(groups[x.Group], is)
+			i := slices.IndexFunc(all.Lent, func(l control.GroupLease) bool { return l.Instance == x.Instance })
+			if i < 0 {
+				all.Lent = append(all.Lent, is)
+				continue
+			}
+			all.Lent[i].Held += is.Held
+			all.Lent[i].Used += is.Used
+		}
+		return all, groups
+	}
+	return nil, nil
 }
 
 // table returns how nodes stand at this moment: an operator who reads that no call is left on a node

@@ -14,7 +14,6 @@ import (
 	"tandem/httpproxy"
 	"tandem/internal/control"
 	"tandem/internal/tandem"
-	"tandem/lb"
 	"tandem/provision"
 	"tandem/sipproxy"
 	"tandem/store"
@@ -31,7 +30,7 @@ type Config struct {
 	Control   *control.Config   `yaml:"control"`
 	DNS       *dnsd.Config      `yaml:"dns"`
 	SIP       *sipproxy.Config  `yaml:"sip"`
-	LB        *lb.Config        `yaml:"lb"` // also built, as its defaults say, when there is sip
+	LB        *LB               `yaml:"lb"` // also built, as its defaults say, when there is sip
 	HTTP      *httpproxy.Config `yaml:"http"`
 	Provision *Provision        `yaml:"provision"`
 	Metrics   *Metrics          `yaml:"metrics"`
@@ -105,6 +104,9 @@ func (c *Config) resolve(dir string) {
 	paths := []*string{&c.Data, &c.TLS.Authority}
 	if c.Control != nil {
 		paths = append(paths, &c.Control.Socket, &c.Control.Spool)
+	}
+	if c.LB != nil && c.LB.Leases != nil {
+		paths = append(paths, c.LB.Leases.files()...)
 	}
 	for i := range c.TLS.Certificates {
 		paths = append(paths, &c.TLS.Certificates[i].Certificate, &c.TLS.Certificates[i].Key)

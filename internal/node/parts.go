@@ -38,6 +38,7 @@ type builder struct {
 
 	balancer *lb.Balancer
 	planner  *lb.Planner
+	leases   leaser                    // nil: none are configured
 	health   func([]tandem.NodeHealth) // told how nodes stand, when that changes; nil: nobody
 
 	dns       *dnsd.Server
@@ -99,7 +100,7 @@ func (b *builder) buildDNS() (err error) {
 
 func (b *builder) buildSIP() (err error) {
 	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{
-		Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store, Balancer: b.balancer, Observer: b.balancer,
+		Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store, Balancer: b.balancer, Observer: b.balancer, Waits: b.leases != nil,
 	}, b.log)
 	if err != nil {
 		return err
@@ -236,7 +237,7 @@ func (b *builder) controlDeps() control.Deps {
 		deps.Trace = b.trace
 	}
 	if b.balancer != nil {
-		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner}, b.reportLoad
+		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
 	}
 	if b.sip != nil {
 		deps.Registrations, deps.Calls, deps.Hangup = b.sip.Registrations, b.sip.Calls, b.sip.Hangup

@@ -106,11 +106,11 @@ func (p *play) send(t *talk) {
 func (p *play) happen(t *talk) {
 	switch t.phase {
 	case silent:
-		p.balancer.SetUp(t.at.node.ID, callPatient, false, true)
+		p.balancer.SetUp(t.at.node.ID, t.call.Group, callPatient, false, true)
 		p.watchClosely()
 		p.another(t)
 	case inSetUp:
-		p.balancer.SetUp(t.at.node.ID, p.now-t.sent, t.failed, false)
+		p.balancer.SetUp(t.at.node.ID, t.call.Group, p.now-t.sent, t.failed, false)
 		if t.failed {
 			p.watchClosely()
 			p.another(t)

@@ -14,6 +14,16 @@ type Assignment struct {
 	Since   time.Time `json:"since" cbor:"7,keyasint,omitempty" explain:"When it was decided."`
 }
 
+// Lease bounds what another instance of Tandem may hold of a group's permitted number; its id is
+// the instance's name, a slash and the group. The instance that grants makes it, so that it does not
+// grant the same slots again after a restart.
+type Lease struct {
+	Head
+	Instance string `json:"instance" cbor:"2,keyasint,omitempty" explain:"The instance, by the first DNS name of its certificate."`
+	Group    string `json:"group" cbor:"3,keyasint,omitempty" explain:"The group."`
+	Held     int    `json:"held" cbor:"4,keyasint,omitempty" explain:"How many of the group's slots it may at most hold."`
+}
+
 // Slot is a call's hold on its groups and its node; zero is none. It stays meaningful after it was
 // released: releasing it again changes nothing.
 type Slot uint64

@@ -2,7 +2,7 @@
 // value of one of them worth trusting. It does no I/O, starts no goroutine and reads no clock.
 //
 // Two families live here. Objects (Zone, Account, Group, Cluster, Node, Edge, Peer, User, Device,
-// and the internal Permit, Key and Assignment) are declarative: they are applied, stored under a revision and
+// and the internal Permit, Key, Assignment and Lease) are declarative: they are applied, stored under a revision and
 // followed as Changes. Values (Target, Binding, Call, Step, Sample) pass between running parts.
 //
 // Struct tags carry what the product says about a field, once: `json` is its name in documents and
@@ -20,7 +20,7 @@ import (
 // Kind names a family of objects, as documents write it in their kind field.
 type Kind string
 
-// The kinds. Kinds lists those that people apply; Permit, Key and Assignment are made by the product itself.
+// The kinds. Kinds lists those that people apply; Permit, Key, Assignment and Lease are made by the product itself.
 const (
 	KindZone       Kind = "Zone"
 	KindCluster    Kind = "Cluster"
@@ -34,6 +34,7 @@ const (
 	KindPermit     Kind = "Permit"
 	KindKey        Kind = "Key"
 	KindAssignment Kind = "Assignment"
+	KindLease      Kind = "Lease"
 )
 
 // Kinds returns the kinds that can be applied, each after the kinds it may refer to.
@@ -68,6 +69,8 @@ func New(k Kind) Object {
 		return new(Key)
 	case KindAssignment:
 		return new(Assignment)
+	case KindLease:
+		return new(Lease)
 	}
 	return nil
 }
