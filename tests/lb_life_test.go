@@ -246,3 +246,38 @@ func (s *server) recorded(c *talk, state tandem.CallState) {
 		return false
 	})
 }
+
+// A call of which nothing is heard is asked for on both sides: it lives when they know it, and is over
+// when one does not.
+func TestSilentCalls(t *testing.T) {
+	t.Parallel()
+	s := startWith(t, strings.Replace(serveConfig, "  listeners:", "  silentAfter: 500ms\n  listeners:", 1))
+	s.feature(eastNode, "uas_node")
+	lives, forgotten := s.dial(100, fromAlice("INVITE")), s.dial(101, fromAlice("INVITE"))
+	lives.is("200")
+	forgotten.is("200")
+	for {
+		m, ok := forgotten.receive(patience)
+		if !ok {
+			t.Fatal("nobody asks for a silent call")
+		}
+		if m.method() == "OPTIONS" {
+			forgotten.send(respond(m, "481 Call/Transaction Does Not Exist", "phone"))
+			break
+		}
+	}
+	for range 3 {
+		lives.told("OPTIONS")
+	}
+	r := s.record(forgotten.d.callID, "its end", func(r tandem.Call) bool { return r.State == tandem.CallEnded })
+	if r.Cause != "silent" || r.EndedBy != tandem.EndedByReaper {
+		t.Errorf("the record of the call that a phone forgot says %s by %s", r.Cause, r.EndedBy)
+	}
+	if open := s.open(); len(open) != 1 || open[0].CallID != lives.d.callID {
+		t.Errorf("open calls are %+v, want the one that answers", open)
+	}
+	if got := lives.bye(); got != "200" {
+		t.Errorf("BYE: %s", got)
+	}
+	s.free(2 * time.Second)
+}

@@ -288,7 +288,7 @@ func TestL16(t *testing.T) {
 		s.found("east2", "good")
 	}
 	s.edit("Group", "gold", map[string]any{"affinity": false})
-	eventually(t, 3*time.Second, "DNS has both nodes again", func() bool { return len(s.forwarding()) == 2 })
+	eventually(t, 5*time.Second, "DNS has both nodes again", func() bool { return len(s.forwarding()) == 2 })
 	if got := s.spread(20, first, second); slices.Min(got) < 2 {
 		t.Errorf("without affinity the nodes got %v of 20 calls, want them spread", got)
 	}

@@ -259,11 +259,14 @@ func (s *server) object(kind, id string, into any) {
 	}
 }
 
-// eventually waits until ok is true, at most the given time, then fails the test with what.
+// eventually waits until ok is true, at most the given time, then fails the test with what. It looks
+// several times, however long a look takes on a busy machine.
 func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(within); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	const looks = 5
+	deadline := time.Now().Add(within)
+	for look := 1; !ok(); time.Sleep(20 * time.Millisecond) {
+		if look++; look > looks && time.Now().After(deadline) {
 			t.Fatalf("not within %s: %s", within, what)
 		}
 	}
