@@ -55,6 +55,6 @@ func (b *Balancer) Metrics(emit func(tandem.Sample)) {
 	} {
 		emit(tandem.Sample{Name: x.name, Help: x.help, Value: float64(x.value)})
 	}
-	emit(tandem.Sample{Name: "tandem_lb_slots", Help: "Calls that hold slots.", Gauge: true, Value: float64(b.slots.taken.Load())})
+	emit(tandem.Sample{Name: "tandem_lb_slots", Help: "Calls that hold slots.", Gauge: true, Value: float64(b.slots.inUse())})
 	emit(tandem.Sample{Name: "tandem_lb_groups", Help: "Groups known.", Gauge: true, Value: float64(b.ledger.groups.Load())})
 }

@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -44,8 +45,6 @@ func (h *holding) step(slot tandem.Slot, from, to uint32) bool {
 
 // slots is a bounded table of holdings. It grows by chunks up to its bound and never shrinks.
 type slots struct {
-	turn   atomic.Uint32
-	taken  atomic.Int64
 	doubly atomic.Uint64
 	shards [slotShards]slotShard
 }
@@ -55,6 +54,7 @@ type slotShard struct {
 	free   int32 // index+1 of the first free holding, 0 when there is none
 	used   int32 // holdings ever handed out
 	bound  int32
+	taken  int32 // holdings in use
 	chunks atomic.Pointer[[]*[chunkSize]holding]
 	_      [64]byte
 }
@@ -70,13 +70,12 @@ func newSlots(bound int) *slots {
 
 // get returns a free holding and its handle; nil when the table is full.
 func (s *slots) get() (tandem.Slot, *holding) {
-	start := s.turn.Add(1)
+	start := rand.Uint32()
 	for n := range uint32(slotShards) {
 		shard := (start + n) % slotShards
 		if index, h := s.shards[shard].get(); h != nil {
 			gen := (h.word.Load()>>2 + 1) & (1<<30 - 1)
 			h.word.Store(gen<<2 | phaseSetUp)
-			s.taken.Add(1)
 			return tandem.Slot(uint64(gen)<<32 | uint64(index)*slotShards | uint64(shard)), h
 		}
 	}
@@ -90,6 +89,7 @@ func (s *slotShard) get() (int32, *holding) {
 		index := s.free - 1
 		h := s.at(index)
 		s.free = h.next
+		s.taken++
 		return index, h
 	}
 	if s.used == s.bound {
@@ -101,6 +101,7 @@ func (s *slotShard) get() (int32, *holding) {
 	}
 	index := s.used
 	s.used++
+	s.taken++
 	return index, s.at(index)
 }
 
@@ -111,6 +112,17 @@ func (s *slotShard) at(index int32) *holding {
 		return nil
 	}
 	return &chunks[index/chunkSize][index%chunkSize]
+}
+
+// inUse returns how many holdings are in use.
+func (s *slots) inUse() (n int) {
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.mu.Lock()
+		n += int(shard.taken)
+		shard.mu.Unlock()
+	}
+	return n
 }
 
 // find returns the holding that a slot speaks of, nil when there never was one. Only step tells
@@ -136,7 +148,6 @@ func (s *slots) put(slot tandem.Slot) (h *holding, wasUp, ok bool) {
 		case phase == phaseMoving: // for a moment
 			runtime.Gosched()
 		case h.word.CompareAndSwap(word, word&^3):
-			s.taken.Add(-1)
 			return h, phase == phaseUp, true
 		}
 	}
@@ -188,5 +199,6 @@ func (s *slots) recycle(slot tandem.Slot, h *holding) {
 	shard.mu.Lock()
 	h.accts = [mostGroups]*account{}
 	h.next, shard.free = shard.free, int32(uint32(slot)/slotShards)+1
+	shard.taken--
 	shard.mu.Unlock()
 }
