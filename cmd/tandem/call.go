@@ -145,7 +145,8 @@ func (s *session) eachCall(ctx context.Context, f tandem.CallFilter, limit int, 
 }
 
 func calls(found []tandem.Call, now time.Time) table {
-	t := table{header: []string{"ID", "STARTED", "ACCOUNT", "FROM", "TO", "TYPE", "NODE", "STATE", "FOR", "CAUSE"}}
+	t := table{header: []string{"ID", "STARTED", "ACCOUNT", "FROM", "TO", "TYPE", "NODE", "STATE", "FOR", "CAUSE"},
+		spare: []string{"NODE", "TYPE", "ACCOUNT"}}
 	for i := range found {
 		c := &found[i]
 		t.add(c.ID, local(c.Started), c.Account, c.From, c.To, c.Type, c.Node, string(c.State), lasted(c, now).String(), c.Cause)

@@ -24,7 +24,8 @@ best:
   LOAD    what the node says of itself: 0 idle, 1 full
   VOICE   the score of what phones reported
 
-New calls go to nodes that are good or unknown, which means not measured.`
+New calls go to nodes that are good or unknown, which means not measured. On a narrow terminal
+columns are left out; -o yaml and -o json have all.`
 
 func newClusterShow(s *session) *cobra.Command {
 	var form string
@@ -74,13 +75,14 @@ func (s *session) cluster(c *control.ClusterBalance, now time.Time) {
 	if c.Capacity != nil {
 		room = fmt.Sprintf("%d, %s full", *c.Capacity, full(c.Expected, c.Capacity))
 	}
-	s.printf("cluster %s: %s, quality %s; %s, %d expected of %s, capacity %s\n", c.ID, c.State, score(c.Quality),
-		plural(c.Calls, "call"), c.Expected, plural(c.Groups, "group"), room)
+	s.fold(fmt.Sprintf("cluster %s: %s, quality %s; %s, %d expected of %s, capacity %s", c.ID, c.State, score(c.Quality),
+		plural(c.Calls, "call"), c.Expected, plural(c.Groups, "group"), room))
 	if len(c.Nodes) == 0 {
 		s.printf("it has no nodes\n")
 		return
 	}
-	t := table{header: []string{"NODE", "STATE", "CALLS", "IN SET-UP", "WEIGHT", "SCORE", "PROBE", "ANSWER", "LOAD", "VOICE", "SINCE", "WHY"}}
+	t := table{header: []string{"NODE", "STATE", "CALLS", "IN SET-UP", "WEIGHT", "SCORE", "PROBE", "ANSWER", "LOAD", "VOICE", "SINCE", "WHY"},
+		spare: []string{"WEIGHT", "SINCE", "IN SET-UP"}}
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		t.add(n.ID, nodeState(n), strconv.Itoa(n.Calls), strconv.Itoa(n.InSetUp), fmt.Sprintf("%.0f", n.Weight), score(n.Score),

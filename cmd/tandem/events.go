@@ -33,7 +33,9 @@ func newEvents(s *session) *cobra.Command {
 			if cmd.Flags().Changed("after") {
 				which.After = (*tandem.Revision)(&after)
 			}
-			w := &eventWriter{session: s, form: form, table: table{header: []string{"EVENT", "TIME", "CALL", "ACCOUNT", "STATE", "FROM", "TO", "CAUSE"}}}
+			w := &eventWriter{session: s, form: form, table: table{
+				header: []string{"EVENT", "TIME", "CALL", "ACCOUNT", "STATE   ", "FROM", "TO", "CAUSE"}, // most states fit
+				spare:  []string{"ACCOUNT"}}}
 			err := s.door().CallEvents(cmd.Context(), which, w.write)
 			if err != nil && w.last != 0 {
 				return fmt.Errorf("%w; go on with --after %d", err, w.last)
@@ -59,7 +61,7 @@ type eventWriter struct {
 
 func (w *eventWriter) write(e tandem.CallEvent) error {
 	if w.form == "table" {
-		w.table.add(fmt.Sprint(e.Seq), e.Time.Local().Format("15:04:05.000"), e.Call.ID, e.Call.Account, fmt.Sprintf("%-11s", e.State), e.Call.From, e.Call.To, e.Call.Cause)
+		w.table.add(fmt.Sprint(e.Seq), e.Time.Local().Format("15:04:05.000"), e.Call.ID, e.Call.Account, string(e.State), e.Call.From, e.Call.To, e.Call.Cause)
 		w.table.print(w.out, w.width())
 		w.last = e.Seq
 		return nil

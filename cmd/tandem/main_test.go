@@ -156,6 +156,16 @@ func TestTableFits(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("ids and later pages of a narrow table:\n%swant\n%s", out.String(), want)
 	}
+	spare := &table{header: []string{"ID", "STARTED", "NODE", "FROM", "STATE"}, spare: []string{"NODE"}}
+	spare.add("0pgfc7hke9m7n4m9nrtg", "2026-11-25 20:47:43", "east1", "alice@voice.example.net", "answered")
+	out.Reset()
+	spare.print(&out, 52)
+	spare.add("0pgfc7hke9m7n4m9nrth", "2026-11-25 20:47:44", "east1", "bob", "ended")
+	spare.print(&out, 0)
+	want = "ID                    STARTED    FROM       STATE\n0pgfc7hke9m7n4m9nrtg  …20:47:43  alice@vo…  answered\n0pgfc7hke9m7n4m9nrth  2026-11-25 20:47:44  bob                      ended\n"
+	if out.String() != want {
+		t.Errorf("a table with a spare column:\n%swant\n%s", out.String(), want)
+	}
 	whole := &table{header: []string{"WHAT", "FOUND"}, whole: true}
 	whole.add("answer", "all of it")
 	out.Reset()

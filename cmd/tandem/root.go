@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -183,6 +184,14 @@ func (s *session) width() int {
 		return n
 	}
 	return 80
+}
+
+// fold prints a line, on a terminal that is narrower in parts that end where it has semicolons.
+func (s *session) fold(line string) {
+	if w := s.width(); w > 0 && utf8.RuneCountInString(line) > w {
+		line = strings.ReplaceAll(line, "; ", ";\n  ")
+	}
+	s.printf("%s\n", line)
 }
 
 // kindArg reads a kind as people write it.
