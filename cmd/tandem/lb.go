@@ -22,7 +22,10 @@ that can be held, the measured quality, and why a group has no cluster. Groups w
 first; their calls are refused with 503.
 
 EXPECTED is what tier 1 reserves when it gives a group its cluster, PERMITTED is where tier 2 refuses
-the next call with 486: two settings. QUALITY is on the scale of the R factor, 93 at best.`
+the next call with 486: two settings. QUALITY is on the scale of the R factor, 93 at best.
+
+WHY tells why a group has its cluster: new (it had none), cluster-lost, low-quality, over-full, pin,
+yield (it made room for another group) or spread (clusters were filled unevenly).`
 
 const lbStatusExample = `  tandem lb status
   tandem lb status gold --watch
@@ -172,7 +175,7 @@ const lbPlanHelp = `Shows which groups would move, and why, and changes nothing.
 is cause, so that without flags normally nothing would move.
 
 With flags it shows what would be if clusters were lost, could hold another number, or groups expected
-another number. FULL is the share of its capacity that is expected to be used of a cluster.`
+another number. FULL is the share of a cluster's capacity that its groups expect to use.`
 
 const lbPlanExample = `  tandem lb plan
   tandem lb plan --lose east
@@ -248,13 +251,13 @@ func (s *session) plan(p control.TriedPlan, most int) {
 	s.moves("would have no cluster", p.Unplaced, most)
 	s.printf("\n")
 	if p.Fullest != nil && *p.Fullest > 0 {
-		s.printf("fullest cluster %s, all open ones together %s; no assignment could have the fullest below %s\n", percent(*p.Fullest), percent(*p.Mean), percent(*p.LeastFullest))
+		s.fold(fmt.Sprintf("fullest cluster %s, all open ones together %s; no assignment could have the fullest below %s", percent(*p.Fullest), percent(*p.Mean), percent(*p.LeastFullest)))
 	}
 	if p.Moved == 0 && len(p.Moves) == 0 {
 		s.printf("nothing would move\n")
 		return
 	}
-	s.printf("%s would lose the cluster that they have; no assignment could do with fewer than %d\n", plural(p.Moved, "group"), p.Least)
+	s.fold(fmt.Sprintf("groups that would lose their cluster: %d; no assignment could do with fewer than %d", p.Moved, p.Least))
 }
 
 // moves prints groups that would move, or have no cluster.
@@ -325,7 +328,11 @@ func (s *session) pin(ctx context.Context, group, cluster, said string) error {
 		s.printf("it has no cluster: %s\n", why(g.Reason, "", g.Text, g.Refuse))
 		return nil
 	}
-	s.printf("it is on cluster %s with %s\n", g.Cluster, plural(g.Calls, "call"))
+	s.printf("new calls go to cluster %s", g.Cluster)
+	if g.Calls > 0 {
+		s.printf("; calls that are up stay where they are: %d", g.Calls)
+	}
+	s.printf("\n")
 	return nil
 }
 

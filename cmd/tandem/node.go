@@ -11,7 +11,7 @@ import (
 func newNode(s *session) *cobra.Command {
 	return group("node", "Drain feature servers, take them out, have them back",
 		newNodeState(s, "drain", tandem.NodeDraining, "Give a node no new calls",
-			"Gives a node no new calls; those that are up go on until they end. tandem cluster show tells how many\nare left. tandem node undrain has it back."),
+			"Gives a node no new calls; those that are up go on until they end. tandem cluster show CLUSTER\n--watch tells how many are left. tandem node undrain has it back."),
 		newNodeState(s, "undrain", tandem.NodeActive, "Have a node back",
 			"Has a node back that was drained or taken out. It gets new calls when it is found good, or is not\nmeasured."),
 		newNodeState(s, "out", tandem.NodeOut, "Take a node out at once",
@@ -32,7 +32,7 @@ func newNodeState(s *session, verb string, state tandem.NodeState, short, long s
 			if err := s.served(cmd.Context(), set.Revision); err != nil {
 				return err
 			}
-			if state != tandem.NodeActive || set.Calls > 0 {
+			if state != tandem.NodeActive { // of one that is back nobody waits for the last call
 				s.printf("%s still on it\n", are(set.Calls, "call"))
 			}
 			return nil
