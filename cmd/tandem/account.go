@@ -22,7 +22,9 @@ const repointHelp = `Points one forwarding name of an account at a cluster, or a
 first label: a request type (register, invite, message, subscribe, publish, options, http,
 emergency, trunk, or one that the account's rules give), or a key that its routes use.
 
-The next request follows at once. Open dialogs stay with the node that has them.`
+The next request follows at once. Open dialogs stay with the node that has them. From then on
+the key goes there whatever cluster the account's group has: pins, plans and moves of the group do not
+concern it, until it is taken out of the account's targets.`
 
 func newRepoint(s *session) *cobra.Command {
 	var to control.Repoint

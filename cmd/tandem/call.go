@@ -70,7 +70,7 @@ func (c *callChoice) flags(s *session, cmd *cobra.Command) {
 	flags.StringVar(&c.until, "until", "", "only calls that began before")
 	flags.StringVar(&c.party, "party", "", "only calls of this party, user or device")
 	flags.StringVar(&c.state, "state", "", "only calls in this state")
-	flags.StringVar(&c.cause, "cause", "", "only calls that ended so: bye, cancel, 486, ...")
+	flags.StringVar(&c.cause, "cause", "", "only calls that ended so: bye, cancel, 486, permitted, no-cluster, ...")
 	states := make([]string, len(tandem.CallStates()))
 	for i, state := range tandem.CallStates() {
 		states[i] = string(state)
@@ -274,7 +274,8 @@ func newCallHangup(s *session) *cobra.Command {
 		Use: "hangup (ID | --account ID | --device ID)", Short: "End a call, or all calls of an account or device",
 		Long: hangupHelp,
 		Example: "  tandem call hangup 01kb8q3v5tq8m2n0p4rs --reason \"asked by the customer\"\n" +
-			"  tandem call hangup --account 1001 --pending",
+			"  tandem call hangup --account 1001 --pending\n" +
+			"  tandem call hangup --device alice-phone",
 		Args: between(0, 1), ValidArgsFunction: s.completeCall,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if many := all.Account != "" || all.Device != ""; many == (len(args) > 0) || all.Pending && !many {

@@ -34,8 +34,8 @@ otherwise, or recorded ones (--calls, a file that tandem call export --format js
 events and settings and shows the difference.
 
 A node sets calls up one after the other in --set-up each, and holds its share of its cluster's
-capacity; from 90 % of it on it answers slower, beyond it with errors. It is probed every second and
-reports its load. Times are of the day that is played; recorded calls are in UTC.`
+capacity; from 90 % of it on it answers slower, beyond it with errors. It is probed twice a second
+and reports its load. Times are of the day that is played; recorded calls are in UTC.`
 
 const labLBExample = `  tandem lab lb --groups 200 --clusters 5 --nodes 4 --event "12:00 lose cluster3" --svg noon.svg
   tandem lab lb -f telco.yaml --event "09:30-10:15 slow west1 x50" --from 09:00 --to 11:00

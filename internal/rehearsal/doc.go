@@ -10,7 +10,7 @@
 // A node sets calls up one after the other, each in an exponentially distributed time, and holds as
 // many calls as its share of its cluster's capacity. From nine tenths of that its answers become
 // slower, twice as slow when it is full; beyond it answers 503 to a growing share of calls, to all of
-// them when it is a fifth over. It is probed once a second and reports its load in its answers.
+// them when it is a fifth over. It is probed twice a second and reports its load in its answers.
 // A call that a node leaves without an answer for four seconds, or refuses, goes to the next one. A
 // node that is lost takes its calls with it. Each call counts once, on one node.
 //
