@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -313,6 +314,6 @@ func (b *Balancer) observe(node string, fn func(*watch, time.Time)) {
 
 func (b *Balancer) tell(m *member) {
 	w := m.watch
-	b.log.Info("node changed state", "node", m.node.ID, "cluster", m.node.Cluster, "state", w.state, "why", w.why, "score", float64(w.score))
+	b.log.Info("node changed state", "node", m.node.ID, "cluster", m.node.Cluster, "state", w.state, "why", w.why, "score", math.Round(float64(w.score)*10)/10)
 	b.count.turns.Add(1)
 }
