@@ -314,6 +314,10 @@ func (b *Balancer) observe(node string, fn func(*watch, time.Time)) {
 
 func (b *Balancer) tell(m *member) {
 	w := m.watch
-	b.log.Info("node changed state", "node", m.node.ID, "cluster", m.node.Cluster, "state", w.state, "why", w.why, "score", math.Round(float64(w.score)*10)/10)
+	level := slog.LevelInfo
+	if w.state == StateDown || w.state == StateDegraded {
+		level = slog.LevelWarn
+	}
+	b.log.Log(context.Background(), level, "node changed state", "node", m.node.ID, "cluster", m.node.Cluster, "state", w.state, "why", w.why, "score", math.Round(float64(w.score)*10)/10)
 	b.count.turns.Add(1)
 }

@@ -48,6 +48,11 @@ func (p *Planner) plan(ctx context.Context) {
 		p.log.Warn("assignments cannot be stored; the plan is made again", "after", wait, "error", err)
 	case err == nil && len(edits) > 0:
 		p.count.moves.Add(uint64(len(plan.Moves)))
+		for i := range plan.Moves[:min(len(plan.Moves), mostNamed)] {
+			if m := &plan.Moves[i]; m.From != "" {
+				p.log.Info("a group moves", "group", m.Group, "from", m.From, "to", m.To, "reason", m.Reason)
+			}
+		}
 		p.log.Info("groups are assigned", "placed", len(plan.Moves), "moved", plan.Moved(), "unplaced", len(plan.Unplaced), "took", took)
 	}
 }

@@ -118,6 +118,10 @@ func TestD7(t *testing.T) {
 	if target, _ := s.chain("message.1002.svc.voice.example.net", "SIP+D2U"); target != s.addr(10)+":5060" {
 		t.Errorf("account 1002's name leads to %q, want %s as before", target, s.addr(10))
 	}
+	s.must("account", "repoint", "1001", "message", "--group")
+	if target, _ := s.chain(name, "SIP+D2U"); target != s.addr(8)+":5060" {
+		t.Errorf("its group's again, %s leads to %q, want %s", name, target, s.addr(8))
+	}
 }
 
 // accountField returns one field of an account.

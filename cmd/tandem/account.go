@@ -29,13 +29,20 @@ concern it, until it is taken out of the account's targets.`
 func newRepoint(s *session) *cobra.Command {
 	var to control.Repoint
 	cmd := &cobra.Command{
-		Use: "repoint ACCOUNT KEY (--cluster ID | --nodes ID,...)", Short: "Point a forwarding name at other feature servers",
-		Long:    repointHelp,
-		Example: "  tandem account repoint 1001 invite --cluster east\n  tandem account repoint 1001 voicemail --nodes vm1,vm2",
-		Args:    between(2, 2), ValidArgsFunction: s.completeKey,
+		Use: "repoint ACCOUNT KEY (--cluster ID | --nodes ID,... | --group)", Short: "Point a forwarding name at other feature servers",
+		Long: repointHelp,
+		Example: "  tandem account repoint 1001 invite --cluster east\n  tandem account repoint 1001 voicemail --nodes vm1,vm2\n" +
+			"  tandem account repoint 1001 invite --group",
+		Args: between(2, 2), ValidArgsFunction: s.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (to.Cluster == "") == (len(to.Nodes) == 0) {
-				return misuse("give either --cluster or --nodes")
+			given := 0
+			for _, set := range []bool{to.Cluster != "", len(to.Nodes) > 0, to.Group} {
+				if set {
+					given++
+				}
+			}
+			if given != 1 {
+				return misuse("give one of --cluster, --nodes and --group")
 			}
 			to.Key = args[1]
 			result, err := s.door().Repoint(cmd.Context(), args[0], to)
@@ -51,6 +58,7 @@ func newRepoint(s *session) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&to.Cluster, "cluster", "", "a cluster; its nodes are filtered by request type")
 	cmd.Flags().StringSliceVar(&to.Nodes, "nodes", nil, "nodes, whatever types they serve")
+	cmd.Flags().BoolVar(&to.Group, "group", false, "the cluster of the account's group again")
 	_ = cmd.RegisterFlagCompletionFunc("cluster", s.completeIDs(tandem.KindCluster)) // the flag exists
 	_ = cmd.RegisterFlagCompletionFunc("nodes", s.completeIDs(tandem.KindNode))      // as above
 	s.waitFlag(cmd)

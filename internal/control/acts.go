@@ -19,6 +19,7 @@ type Repoint struct {
 	Key     string   `json:"key" explain:"Target key: the first label of the forwarding name."`
 	Cluster string   `json:"cluster,omitempty" explain:"A cluster; its nodes are filtered by request type."`
 	Nodes   []string `json:"nodes,omitempty" explain:"Node ids, whatever types they serve."`
+	Group   bool     `json:"group,omitempty" explain:"True instead of a cluster or nodes: the key follows the account's group again."`
 }
 
 // Move says which connection points an account is to have.
@@ -191,12 +192,17 @@ func (c *call) repoint() error {
 	if err := c.read(&to); err != nil {
 		return err
 	}
+	if to.Group && (to.Cluster != "" || len(to.Nodes) > 0) {
+		return refuse(http.StatusUnprocessableEntity, "group: goes without cluster and nodes")
+	}
 	_, _, rev, err := edit(c, tandem.KindAccount, func(a *tandem.Account) {
 		targets := make(map[string]tandem.TargetSpec, len(a.Targets)+1)
 		for k, t := range a.Targets {
 			targets[k] = t
 		}
-		targets[to.Key] = tandem.TargetSpec{Cluster: to.Cluster, Nodes: to.Nodes}
+		if delete(targets, to.Key); !to.Group {
+			targets[to.Key] = tandem.TargetSpec{Cluster: to.Cluster, Nodes: to.Nodes}
+		}
 		a.Targets = targets
 	})
 	if err != nil {

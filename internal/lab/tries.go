@@ -60,7 +60,7 @@ func trySteering(cfg Config, dig, c string) []Try {
 		{"Move Acme's calls to the west while they go on; its phones notice nothing", c + " account repoint 1001 invite --cluster west", nil},
 		{"The next call's name leads there", dig + "SRV _sip._udp.invite.1001.svc." + zone,
 			[]string{"... SRV ... west1.node.svc." + zone + "."}},
-		{"and back again", c + " account repoint 1001 invite --cluster east", nil},
+		{"and back to its group's cluster", c + " account repoint 1001 invite --group", nil},
 	}
 }
 
