@@ -96,6 +96,9 @@ func TestRefusedCalls(t *testing.T) {
 			if got := r.written(log); got != "ended/"+tt.name+"/appliance" || log.kept[0].Account != "1001" || log.kept[0].Status != uint16(tt.code) {
 				t.Errorf("recorded %q: %+v", got, log.kept)
 			}
+			if got := strings.Join(log.kept[0].Groups, " "); got != "g1" {
+				t.Errorf("recorded with groups %q, want g1: whose limit or cluster refused it", got)
+			}
 			if n := len(r.s.Calls(tandem.Principal{Admin: true})); n != 0 || len(s.groups) != 0 {
 				t.Errorf("%d calls and %d slots", n, len(s.groups))
 			}

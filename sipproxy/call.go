@@ -301,12 +301,13 @@ func (t *callTable) remember(c tandem.Call) {
 
 // byeSent returns what takes the answer to a BYE, whichever side sent it; nil when it ends no call. A
 // call is over for whoever sent one (RFC 3261 section 15.1.1), but for a challenge, which a phone has none to make.
-// What is of another fork's dialog ends nothing, and a call that is not answered yet ends by its INVITE. Whoever
+// What is of another fork's dialog ends nothing, and a call that is not answered yet ends by its INVITE, unless that
+// went with the process before this one: it may have been answered since it was recorded. Whoever
 // sends a BYE may aim it where nobody knows the call, at another port of a node for one, and whoever gets it may
 // refuse it: after all but a 2xx, both sides get one of our own.
 func (t *callTable) byeSent(w *worker, m *wire.Message, phone bool) func(status int) {
 	c, to := t.of(m)
-	if c == nil || !c.seen.WasAnswered() {
+	if c == nil || !c.seen.WasAnswered() && len(c.invites) > 0 {
 		return nil
 	}
 	by, callee := tandem.EndedByCaller, m.To.Tag
@@ -321,6 +322,7 @@ func (t *callTable) byeSent(w *worker, m *wire.Message, phone bool) func(status 
 		case c.seen.State == tandem.CallEnded, !phone && (status == 401 || status == 407):
 		case status/100 == 2:
 			c.end(w, "bye", by, 0)
+		case !c.seen.WasAnswered():
 		default:
 			w.terminate(c, "bye", "", by, func(error) {})
 		}

@@ -113,7 +113,7 @@ func (w *worker) broken(node string, to hop) {
 	n := w.dir.Node(node)
 	if n != nil && n.Ports.Of(to.transport) == to.remote.Port() && slices.Contains(n.Addresses, to.remote.Addr().Unmap()) {
 		w.deps.Observer.Broken(node, "cannot be reached")
-		w.probes.refused(node)
+		w.probes.refused(node, w.now)
 	}
 }
 

@@ -33,6 +33,7 @@ func (w *worker) inDialog(a *ask) (*plan, *refusal) {
 	}
 	t, ok := w.pinned(a, &p)
 	if !ok {
+		w.bereaved(a.m, &p)
 		return nil, refuse(481, "Call/Transaction Does Not Exist: its server is gone")
 	}
 	w.calls.passing(a.m)
@@ -50,6 +51,17 @@ func (w *worker) inDialog(a *ask) (*plan, *refusal) {
 		}
 	}
 	return out, nil
+}
+
+// bereaved ends a call by a BYE that goes nowhere, because the node that its token names was deleted meanwhile. A
+// flow that does not open proves nothing.
+func (w *worker) bereaved(m *wire.Message, p *token.Payload) {
+	if m.Method != "BYE" || p.Node == ([12]byte{}) {
+		return
+	}
+	if over := w.calls.byeSent(w, m, false); over != nil {
+		over(481)
+	}
 }
 
 // isToken reports whether a Route's user part has the form of a token.

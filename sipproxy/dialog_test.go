@@ -135,6 +135,40 @@ func TestTokenOpensNothingElse(t *testing.T) {
 	})
 }
 
+// A node may be deleted while its calls are up: their BYE ends them all the same, and the node is told.
+func TestBYEToANodeThatIsGone(t *testing.T) {
+	for _, tt := range []struct {
+		name, method string
+		want         string
+		left         int
+	}{
+		{"BYE", "BYE", "ended/bye/caller", 0},
+		{"INFO", "INFO", "", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, log := recordingRig(t)
+			_, ok := r.setUp()
+			r.written(log)
+			log.kept = nil
+			r.s.Apply([]tandem.Change{{Revision: 900, Kind: tandem.KindNode, ID: "n1"}})
+			sent := r.deliverRaw(pstn, fromCaller(tt.method, ok).text(pstn))
+			r.find(sent, "SIP/2.0 481")
+			if got := r.written(log); got != tt.want || len(r.w.calls.live) != tt.left {
+				t.Errorf("recorded %q, want %q, and %d calls live", got, tt.want, len(r.w.calls.live))
+			}
+			told := 0
+			for _, l := range sent {
+				if l.m.Method == "BYE" && l.to.remote == node1.remote {
+					told++
+				}
+			}
+			if want := 1 - tt.left; told != want {
+				t.Errorf("the node got %d BYEs, want %d", told, want)
+			}
+		})
+	}
+}
+
 // flip changes one letter in the middle of the first token-like run.
 func flip(s string) string {
 	i := strings.IndexAny(s, "abcdefghABCDEFGH")

@@ -425,6 +425,9 @@ func (t *callTable) confirmed(w *worker, req, m *wire.Message) {
 	if m.CSeqMethod == "INVITE" || m.CSeqMethod == "UPDATE" {
 		c.moved(side, contact(m))
 	}
+	if m.CSeqMethod == "INVITE" && len(c.invites) == 0 {
+		c.answered(w, c.seen.Node, nil, m) // before a restart, and it was not recorded any more
+	}
 	c.changed(w, req, m)
 }
 

@@ -135,12 +135,15 @@ func (p *probes) asked(node string, trip time.Duration, answered bool) {
 }
 
 // refused notes that a node's transport says no, which costs nobody anything: it is asked as often as
-// one that answers.
-func (p *probes) refused(node string) {
+// one that answers, and soon. Probes that are on their way went to it before, and do not speak against that.
+func (p *probes) refused(node string, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x := p.nodes[node]; x != nil && !x.spoke {
-		x.missed = -1
+		x.missed = -x.asking
+		if soon := now.Add(p.cfg.Probes.Interval); soon.Before(x.next) {
+			x.next = soon
+		}
 	}
 }
 

@@ -206,6 +206,11 @@ func (w *worker) refused(a *ask, p *plan, r *refusal) {
 	}
 	if p != nil {
 		c.Account, c.Type, c.Route = p.account, p.typ, p.route
+		for _, g := range p.groups {
+			if g != "" && !slices.Contains(c.Groups, g) {
+				c.Groups = append(c.Groups, g)
+			}
+		}
 	}
 	if a.device != nil {
 		c.Device, c.User = a.device.ID, a.device.User

@@ -165,6 +165,40 @@ func TestOpenCallsAreTakenUp(t *testing.T) {
 	}
 }
 
+// A call whose answer came too late to be recorded before the process ended is known by what its sides say
+// next; what a side refuses proves nothing.
+func TestAnsweredBeforeTheRestart(t *testing.T) {
+	for _, tt := range []struct {
+		name, method string
+		status       int
+		want         string
+	}{
+		{"BYE", "BYE", 200, "ended/bye/caller"},
+		{"BYE refused", "BYE", 481, ""},
+		{"re-INVITE", "INVITE", 200, "answered"},
+		{"re-INVITE refused", "INVITE", 488, ""},
+		{"INFO", "INFO", 200, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, log := recordingRig(t)
+			_, ok := r.setUp()
+			r.written(log)
+			key := callKey{log.kept[0].CallID, log.kept[0].Dialogs[0].RemoteTag}
+			r.w.calls.drop(r.w.calls.live[key])
+			log.open, log.kept = log.kept[:1], nil
+			log.open[0].Started = time.Now()
+			if err := r.s.takeUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			m := r.find(r.deliverRaw(pstn, fromCaller(tt.method, ok).text(pstn)), tt.method)
+			r.answer(m, tt.status, "tt")
+			if got := r.written(log); got != tt.want {
+				t.Errorf("recorded %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestRecordsAreBounded(t *testing.T) {
 	r, log := recordingRig(t)
 	for range recordsWaiting {

@@ -228,6 +228,47 @@ func TestProbeTurns(t *testing.T) {
 	}
 }
 
+// A node that never answered is asked often while its transport says no, so that it stays down and its return is
+// noticed; probes of before that time out meanwhile change nothing.
+func TestProbeTurnsOfTheRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		refuses     bool
+		least, most int
+	}{
+		{"refused", true, 8, 11},
+		{"silent", false, 0, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, _ := watchedRig(t)
+			p, now := r.s.probes, time.Now()
+			x := p.nodes["n1"]
+			x.burst, x.missed, x.asking, x.next = 0, 6, 3, now.Add(20*time.Second)
+			if tt.refuses {
+				p.refused("n1", now)
+			}
+			for x.asking > 0 {
+				p.noted("n1", false, false)
+			}
+			n := 0
+			for end := now.Add(5 * time.Second); now.Before(end); now = now.Add(probeTick) {
+				for _, node := range p.due(now) {
+					if node == "n1" {
+						n++
+						if tt.refuses {
+							p.refused(node, now)
+						}
+						p.noted(node, false, false)
+					}
+				}
+			}
+			if n < tt.least || n > tt.most {
+				t.Errorf("%d probes in five seconds, want %d to %d", n, tt.least, tt.most)
+			}
+		})
+	}
+}
+
 const voiceReport = "VQSessionReport: CallTerm\r\nCallID: call-1\r\nLocalID: <sip:alice@acme.voice.example.net>\r\nRemoteID: <sip:bob@acme.voice.example.net>\r\n" +
 	"OrigID: <sip:alice@acme.voice.example.net>\r\nLocalMetrics:\r\nQualityEst:MOSLQ=3.5 MOSCQ=3.4\r\n"
 

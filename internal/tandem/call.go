@@ -58,7 +58,7 @@ type Call struct {
 	CallID        string       `json:"callId" cbor:"2,keyasint" explain:"SIP Call-ID of the caller's dialog."`
 	CallIDs       []string     `json:"callIds,omitempty" cbor:"3,keyasint,omitempty" explain:"Further Call-IDs of the same call."`
 	Account       string       `json:"account" cbor:"4,keyasint" explain:"Account that the call belongs to."`
-	Groups        []string     `json:"groups,omitempty" cbor:"5,keyasint,omitempty" explain:"Groups in which the call holds a slot."`
+	Groups        []string     `json:"groups,omitempty" cbor:"5,keyasint,omitempty" explain:"Groups in which the call holds a slot; of a refused one, those that it would have touched."`
 	From          string       `json:"from" cbor:"6,keyasint" explain:"Caller, as user@host."`
 	To            string       `json:"to" cbor:"7,keyasint" explain:"Called party, as user@host."`
 	User          string       `json:"user,omitempty" cbor:"8,keyasint,omitempty" explain:"User of the account who calls or is called, if known."`
