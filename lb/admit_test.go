@@ -136,6 +136,11 @@ func TestRefusals(t *testing.T) {
 	b.PutNode(&tandem.Node{Head: tandem.Head{ID: "b1"}, Cluster: "b", Types: []tandem.RequestType{"voicemail"}})
 	wantRefusal(t, b, tandem.Admission{Group: "gb", Type: "invite"}, 503, lb.ReasonNoNode, "gb")
 	admit(t, b, tandem.Admission{Group: "gb", Type: "voicemail"})
+	b.PutNode(&tandem.Node{Head: tandem.Head{ID: "b1"}, Cluster: "b", Ports: tandem.Ports{HTTP: 80}})
+	wantRefusal(t, b, tandem.Admission{Group: "gb"}, 503, lb.ReasonNoNode, "gb") // a web server takes no calls
+	b.PutNode(&tandem.Node{Head: tandem.Head{ID: "b1"}, Cluster: "b", Ports: tandem.Ports{HTTP: 80, TCP: 5060}})
+	b.PutGroup(lb.Group{ID: "gb", Cluster: "b", Permitted: 9})
+	b.Release(admit(t, b, tandem.Admission{Group: "gb"}).Slot)
 	b.DropGroup("gb")
 	wantRefusal(t, b, tandem.Admission{Group: "gb"}, 503, lb.ReasonNoCluster, "gb")
 

@@ -86,6 +86,11 @@ func (b *Balancer) publish(now time.Time) {
 	b.table.Store(t)
 }
 
+// mute reports whether no call can be sent to a node: it has ports, and none for a transport of ours.
+func mute(n *tandem.Node) bool {
+	return n.Ports != (tandem.Ports{}) && n.Ports.UDP == 0 && n.Ports.TCP == 0
+}
+
 func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 	w, n := m.watch, m.node
 	ramped := b.ramp(w, now)
@@ -94,13 +99,16 @@ func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed(now), Load: w.load.value,
 		Weight: float64(cmp.Or(n.Weight, 100)) * ramped,
 		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
-		Wanted: cmp.Or(n.State, tandem.NodeActive), set: !n.Available(), ramped: ramped,
+		Wanted: cmp.Or(n.State, tandem.NodeActive), set: !n.Available() || mute(n), ramped: ramped,
 	}
-	if s.set {
+	switch {
+	case !n.Available():
 		s.Why = "set " + string(n.State)
+	case s.set:
+		s.Why = "offers no SIP over UDP or TCP"
 	}
 	s.untried = w.untried(now) && !s.set
-	s.Available = n.Available() && (w.state == StateGood || w.state == StateUnknown)
+	s.Available = !s.set && (w.state == StateGood || w.state == StateUnknown)
 	s.candidate = candidate{id: n.ID, hash: hashName(n.ID), state: m.state, weight: s.Weight, base: float64(cmp.Or(n.Weight, 100)), slow: 1, score: w.score, types: n.Types}
 	return s
 }
