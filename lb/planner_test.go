@@ -288,6 +288,7 @@ func TestPlannerLostCluster(t *testing.T) {
 			t.Errorf("assignment %+v, want where it came from, how it is refused and the numbers", a)
 		}
 		w.settle(w.put(groupOf("i", 0))) // another plan says nothing new
+		synctest.Wait()                  // the plan is stored before it is logged
 		if n := strings.Count(w.log.String(), "group=h reason=no-room"); n != 1 {
 			t.Errorf("logged %d times, want once:\n%s", n, &w.log)
 		}
