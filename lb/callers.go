@@ -17,27 +17,33 @@ const (
 	mostWeight = 10
 )
 
-// add takes a sample; of too many accounts, the one that was silent longest makes room.
+// add takes a sample.
 func (c *callers) add(now time.Time, account string, sample float64, stale time.Duration) {
 	if *c == nil {
 		*c = make(callers)
 	}
-	m := (*c)[account]
-	if m == nil {
-		maps.DeleteFunc(*c, func(_ string, m *mean) bool { return now.Sub(m.at) > callerStale })
-		if len(*c) >= mostCallers {
-			oldest := ""
-			for id, x := range *c {
-				if oldest == "" || x.at.Before((*c)[oldest].at) {
-					oldest = id
-				}
-			}
-			delete(*c, oldest)
-		}
-		m = new(mean)
-		(*c)[account] = m
+	meanOf(*c, account, mostCallers, now.Add(-callerStale)).add(now, sample, setUpTau, stale)
+}
+
+// meanOf returns an account's mean among those kept, made if need be: then what is older than since goes
+// and, of too many, the one that was silent longest.
+func meanOf(kept map[string]*mean, account string, most int, since time.Time) *mean {
+	if m := kept[account]; m != nil {
+		return m
 	}
-	m.add(now, sample, setUpTau, stale)
+	maps.DeleteFunc(kept, func(_ string, m *mean) bool { return m.at.Before(since) })
+	if len(kept) >= most {
+		oldest := ""
+		for id, x := range kept {
+			if oldest == "" || x.at.Before(kept[oldest].at) {
+				oldest = id
+			}
+		}
+		delete(kept, oldest)
+	}
+	m := new(mean)
+	kept[account] = m
+	return m
 }
 
 // failed returns the share of set-ups that failed of late, and of how many it is. Where several accounts call, the

@@ -291,8 +291,9 @@ func (w *watch) look(now time.Time) bool {
 	w.seen = now
 	worst := Part("")
 	w.score = Unknown
+	_, voices := w.voice.heard(now)
 	for _, part := range [...]Part{PartProbe, PartSetUp, PartLoad, PartVoice} {
-		if part == PartVoice && len(w.voice) < w.policy.VoiceAccounts {
+		if part == PartVoice && voices < w.policy.VoiceAccounts {
 			continue // one customer's complaint is that customer's
 		}
 		if s, ok := parts[part]; ok && (w.score < 0 || s < w.score) {

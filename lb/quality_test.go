@@ -280,6 +280,12 @@ func TestParts(t *testing.T) {
 		{"not when voice is required", required, times(9, probe), lb.StateUnknown},
 		{"good voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", "x", 4.2); b.Heard("b1", "y", 4.2) }), lb.StateGood},
 		{"bad voice", required, times(3, func(b *lb.Balancer) { b.Heard("b1", "x", 2.5); b.Heard("b1", "y", 2.5) }), lb.StateDegraded},
+		{"one complains, the other was content long ago", required, func(b *lb.Balancer) {
+			b.Heard("b1", "y", 4.2)
+			b.Heard("b1", "x", 4.2)
+			time.Sleep(11 * time.Minute)
+			b.Heard("b1", "x", 1.5)
+		}, lb.StateUnknown},
 		{"one customer complains", required, times(9, func(b *lb.Balancer) { b.Heard("b1", "x", 1.5) }), lb.StateUnknown},
 		{"no opinion score", required, times(9, func(b *lb.Balancer) { b.Heard("b1", "x", 7); b.Heard("b1", "y", 7) }), lb.StateUnknown},
 		{"idle", lb.Config{}, times(1, func(b *lb.Balancer) { b.Reported("b1", 0.3) }), lb.StateGood},

@@ -1,7 +1,6 @@
 package lb
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -14,27 +13,12 @@ const mostVoices = 64
 // whole reputation.
 type voices map[string]*mean
 
-// add takes a mean opinion score; of too many accounts, the one that was silent longest makes room.
+// add takes a mean opinion score.
 func (v *voices) add(now time.Time, account string, mos float64) {
 	if *v == nil {
 		*v = make(voices)
 	}
-	maps.DeleteFunc(*v, func(_ string, m *mean) bool { return now.Sub(m.at) > voiceStale })
-	m := (*v)[account]
-	if m == nil {
-		if len(*v) >= mostVoices {
-			oldest := ""
-			for id, x := range *v {
-				if oldest == "" || x.at.Before((*v)[oldest].at) {
-					oldest = id
-				}
-			}
-			delete(*v, oldest)
-		}
-		m = new(mean)
-		(*v)[account] = m
-	}
-	m.add(now, mos, voiceTau, voiceStale)
+	meanOf(*v, account, mostVoices, now.Add(-voiceStale)).add(now, mos, voiceTau, voiceStale)
 }
 
 // heard returns the median of the accounts' means, the better of two, and how many accounts it is of.

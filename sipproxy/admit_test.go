@@ -425,3 +425,18 @@ func TestWaitingForASlot(t *testing.T) {
 		})
 	}
 }
+
+// An emergency call waits for nobody's slot, however many other calls do; an ordinary one is refused then.
+func TestEmergencyWaitsForNoSlot(t *testing.T) {
+	for called, want := range map[string]string{"112": "100", "1120": "503"} {
+		r, s := weighedRig(t)
+		r.s.deps.Waits = true
+		for range mostAsking {
+			r.s.asking <- struct{}{}
+		}
+		got := r.ask(phoneA, alice(), msg{uri: "sip:" + called + "@acme.voice.example.net"})
+		if statuses(got, phoneA) != want || (len(s.groups) == 1) != (called == "112") {
+			t.Errorf("%s: %s with %d slots, want %s", called, starts(got), len(s.groups), want)
+		}
+	}
+}

@@ -114,7 +114,7 @@ func (w *worker) forward(a *ask, p *plan) {
 		f.refuse(a, r)
 	case q == nil:
 		f.begin(a, nil)
-	case w.deps.Waits:
+	case w.deps.Waits && !q.Emergency: // which asks nobody
 		f.wait(a, q)
 	default:
 		got, refused := w.deps.Balancer.Admit(q.Admission)
