@@ -26,6 +26,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tandem/internal/tandem"
 )
@@ -34,6 +35,7 @@ import (
 // time; everything else may be called by anyone at any time.
 type Server struct {
 	cfg   Config
+	deps  Deps
 	log   *slog.Logger
 	model *model
 
@@ -54,15 +56,38 @@ type listener struct {
 	tcp *net.TCPListener
 }
 
+// Store is where the server writes what it makes itself: keys, what dynamic updates say, zones that a
+// catalog lists. See store.Store.Append.
+type Store interface {
+	Append(ctx context.Context, by tandem.Principal, edits []tandem.Edit) (tandem.Revision, error)
+}
+
+// Sealer seals secrets and opens them. See store.Store.Seal.
+type Sealer interface {
+	Seal(plain []byte, context string) ([]byte, error)
+	Unseal(sealed []byte, context string) ([]byte, error)
+}
+
+// Deps are what the server needs from outside. What is nil is not offered: without Store nothing is
+// written, without Seal no key can be opened.
+type Deps struct {
+	Store Store
+	Seal  Sealer
+	Now   func() time.Time // nil: time.Now
+}
+
 // New returns a server that holds no zone yet.
-func New(cfg Config, log *slog.Logger) (*Server, error) {
+func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
 	m := newModel()
 	log = log.With("part", "dnsd")
 	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
-	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}

@@ -180,7 +180,7 @@ func TestListenRefusesAPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.close()
-	second, err := New(Config{Listen: taken.Addrs()}, taken.log)
+	second, err := New(Config{Listen: taken.Addrs()}, Deps{}, taken.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,10 +53,12 @@ func walkMethods(t *testing.T, s *Store, by tandem.Principal) {
 	ids := map[string]string{
 		"Zone": "example.net", "Cluster": "c1", "Node": "n1", "Edge": "e1", "Group": "g1", "Account": "1001",
 		"Peer": "t1", "User": "u1", "Device": "d1", "Permit": "p1", "Key": "token/1", "Assignment": "g1", "Lease": "edge2/g1",
+		"TSIGKey": "k1", "View": "v1", "RecordSet": "www.example.net:TXT", "NumberRange": "r1", "ZoneKey": "example.net/1",
 	}
 	pages := map[string]bool{
 		"Zones": true, "Clusters": true, "Nodes": true, "Edges": true, "Groups": true, "Keys": true, "Assignments": true, "Leases": true,
 		"Accounts": true, "Peers": true, "Users": true, "Devices": true, "Permits": true,
+		"TSIGKeys": true, "Views": true, "RecordSets": true, "NumberRanges": true, "ZoneKeys": true,
 	}
 	v := reflect.ValueOf(s)
 	for i := range v.NumMethod() {
