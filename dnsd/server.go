@@ -22,11 +22,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
+	"tandem/dnsd/batch"
 	"tandem/internal/tandem"
 )
 
@@ -45,12 +47,13 @@ type Server struct {
 
 	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
+	workers   []*batch.Conn // while Run runs
 	tcp       *streams
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
 type listener struct {
-	udp []*net.UDPConn
+	udp []*os.File
 	tcp *net.TCPListener
 }
 
@@ -116,13 +119,22 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Run serves until ctx ends, then closes the sockets, lets answers in hand go out, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	next := 1
+	// With no more processors than workers they would shut everyone else out while they wait.
+	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
 	for _, l := range s.listeners {
-		for _, conn := range l.udp {
-			count := s.counters[next]
-			next++
-			wg.Go(func() { s.serveUDP(conn, count) })
+		for _, file := range l.udp {
+			b, err := batch.New(file, held)
+			if err != nil {
+				s.close()
+				return fmt.Errorf("dns: %w", err)
+			}
+			s.workers = append(s.workers, b)
 		}
+	}
+	for i, b := range s.workers {
+		wg.Go(func() { s.serveUDP(b, s.counters[1+i]) })
+	}
+	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
 	<-ctx.Done()
@@ -134,6 +146,9 @@ func (s *Server) Run(ctx context.Context) error {
 
 // close closes every socket, which ends their goroutines.
 func (s *Server) close() {
+	for _, b := range s.workers {
+		b.Close()
+	}
 	for _, l := range s.listeners {
 		l.close()
 	}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/dnsd/batch"
 )
 
 // listenAttempts bounds the search for a port that is free for both UDP and TCP.
@@ -57,16 +60,20 @@ func bind(addr netip.AddrPort, workers int) (l listener, err error) {
 		if err != nil {
 			return l, err
 		}
-		l.udp = append(l.udp, conn.(*net.UDPConn))
 		conn.(*net.UDPConn).SetReadBuffer(receiveBuffer) // as much of it as the kernel grants
+		file, err := batch.Detach(conn.(*net.UDPConn))
+		if err != nil {
+			return l, err
+		}
+		l.udp = append(l.udp, file)
 	}
 	return l, nil
 }
 
 // close closes all sockets of l.
 func (l listener) close() {
-	for _, conn := range l.udp {
-		conn.Close()
+	for _, file := range l.udp {
+		file.Close()
 	}
 	l.tcp.Close()
 }
@@ -93,44 +100,41 @@ func (o socketOptions) set(_, _ string, raw syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
-// serveUDP answers one packet after the other until conn is closed. Its buffers are all it needs:
-// nothing that arrives makes it grow.
-func (s *Server) serveUDP(conn *net.UDPConn, count *counters) {
-	in, out, control := make([]byte, 65535), make([]byte, datagramSize), make([]byte, 64)
+// serveUDP answers batch after batch until conn is closed. Its buffers are all it needs: nothing
+// that arrives makes it grow.
+func (s *Server) serveUDP(b *batch.Conn, count *counters) {
 	for {
-		n, controls, _, from, err := conn.ReadMsgUDPAddrPort(in, control)
-		if errors.Is(err, net.ErrClosed) {
+		n, err := b.Receive()
+		if errors.Is(err, os.ErrClosed) {
 			return
 		}
 		if err != nil {
 			count.readErrors.Add(1)
 			continue
 		}
-		count.udp.Add(1)
-		if n = s.handle(count, in[:n], out, client{addr: from.Addr().Unmap()}); n == 0 {
-			count.dropped.Add(1)
-			continue
+		for i := range n {
+			s.answerDatagram(b, i, count)
 		}
-		if _, _, err := conn.WriteMsgUDPAddrPort(out[:n], sendFrom(control[:controls]), from); err != nil {
-			count.writeErrors.Add(1)
+		if err := b.Send(); err != nil {
+			return // closed meanwhile
+		}
+		if b.Lost > 0 {
+			count.writeErrors.Add(b.Lost)
+			b.Lost = 0
 		}
 	}
 }
 
-// sendFrom turns the control message that says where a packet came to into the one that makes the
-// answer leave from there. They differ in the interface, which routing shall choose, but for
-// link-local addresses. Nothing else is ever in control.
-func sendFrom(control []byte) []byte {
-	const head = unix.SizeofCmsghdr
-	switch len(control) {
-	case unix.CmsgSpace(unix.SizeofInet4Pktinfo):
-		clear(control[head : head+4])
-	case unix.CmsgSpace(unix.SizeofInet6Pktinfo):
-		if control[head] != 0xfe || control[head+1]&0xc0 != 0x80 {
-			clear(control[head+16 : head+20])
-		}
-	default:
-		return nil
+// answerDatagram answers datagram i of the batch.
+func (s *Server) answerDatagram(b *batch.Conn, i int, count *counters) {
+	count.udp.Add(1)
+	n := 0
+	if in := b.Query(i); in != nil {
+		n = s.handle(count, in, b.Answer(i), client{addr: b.From(i)})
 	}
-	return control
+	if n == 0 {
+		count.dropped.Add(1)
+		return
+	}
+	b.Reply(i, n)
 }
