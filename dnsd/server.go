@@ -27,8 +27,10 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tandem/dnsd/batch"
+	"tandem/dnsd/guard"
 	"tandem/internal/tandem"
 )
 
@@ -44,10 +46,12 @@ type Server struct {
 
 	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
 	healthChanges atomic.Uint64
+	panics        atomic.Uint64 // for the log's sake
 
 	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
 	workers   []*batch.Conn // while Run runs
+	guard     *guard.Guard
 	tcp       *streams
 }
 
@@ -66,6 +70,9 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	log = log.With("part", "dnsd")
 	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
 	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	m.edns.nsid = cfg.NSID
+	cfg.Cookies.useSecrets(m.edns.jar)
+	s.guard = newGuard(cfg, m.edns.jar)
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -132,7 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	for i, b := range s.workers {
-		wg.Go(func() { s.serveUDP(b, s.counters[1+i]) })
+		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), count: s.counters[1+i]}).serve)
 	}
 	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(l.tcp) })
@@ -155,24 +162,40 @@ func (s *Server) close() {
 	s.tcp.close()
 }
 
-// handle answers one query into out and returns the answer's length, 0 for none. Whatever the
+// handle answers one query of a stream into out and returns the answer's length, 0 for none. Whatever the
+// octets, it returns.
+func (s *Server) handle(count *counters, in, out []byte, c client) int {
+	var t tally
+	now := time.Now()
+	c.now = uint32(now.Unix())
+	f := guard.Read(in)
+	t.ask(&f)
+	n := s.answer(&t, in, out, c)
+	t.answer(out[:n], c.stream)
+	t.publish(count)
+	if c.stream {
+		s.guard.Vouch(c.addr, now)
+	}
+	return n
+}
+
+// answer answers one query into out and returns the answer's length, 0 for none. Whatever the
 // octets, it returns: a panic is counted, logged and costs the client its answer.
-func (s *Server) handle(count *counters, in, out []byte, c client) (n int) {
+func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
 			n = 0
-			if total := count.panics.Add(1); total&(total-1) != 0 {
+			t.panics++
+			if total := s.panics.Add(1); total&(total-1) != 0 {
 				return // whoever found such a packet shall not fill the log with it
 			}
 			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
-		count.fast.Add(1)
-	} else {
-		n = s.model.full(in, out, c)
-		count.full.Add(1)
+		t.fast++
+		return n
 	}
-	count.note(out[:n], c.stream)
-	return n
+	t.full++
+	return s.model.full(in, out, c)
 }

@@ -7,10 +7,12 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tandem/dnsd/batch"
+	"tandem/dnsd/guard"
 )
 
 // listenAttempts bounds the search for a port that is free for both UDP and TCP.
@@ -100,41 +102,85 @@ func (o socketOptions) set(_, _ string, raw syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
-// serveUDP answers batch after batch until conn is closed. Its buffers are all it needs: nothing
+// worker serves one UDP socket.
+type worker struct {
+	*Server
+	conn  *batch.Conn
+	watch *guard.Watch
+	count *counters
+	tally tally
+}
+
+// serve answers batch after batch until the socket is closed. Its buffers are all it needs: nothing
 // that arrives makes it grow.
-func (s *Server) serveUDP(b *batch.Conn, count *counters) {
+func (w *worker) serve() {
 	for {
-		n, err := b.Receive()
+		n, err := w.conn.Receive()
 		if errors.Is(err, os.ErrClosed) {
 			return
 		}
 		if err != nil {
-			count.readErrors.Add(1)
+			w.count.readErrors.Add(1)
 			continue
 		}
-		for i := range n {
-			s.answerDatagram(b, i, count)
+		if n == 0 {
+			continue
 		}
-		if err := b.Send(); err != nil {
+		now := w.watch.Tick(time.Now(), n)
+		for i := range n {
+			w.datagram(i, now)
+		}
+		w.tally.watch(w.watch)
+		w.tally.publish(w.count) // before they are sent: who has an answer finds it counted
+		if err := w.conn.Send(); err != nil {
 			return // closed meanwhile
 		}
-		if b.Lost > 0 {
-			count.writeErrors.Add(b.Lost)
-			b.Lost = 0
+		if w.conn.Lost > 0 {
+			w.count.writeErrors.Add(w.conn.Lost)
+			w.conn.Lost = 0
 		}
 	}
 }
 
-// answerDatagram answers datagram i of the batch.
-func (s *Server) answerDatagram(b *batch.Conn, i int, count *counters) {
-	count.udp.Add(1)
+// datagram answers datagram i of the batch.
+func (w *worker) datagram(i int, now uint32) {
+	w.tally.udp++
 	n := 0
-	if in := b.Query(i); in != nil {
-		n = s.handle(count, in, b.Answer(i), client{addr: b.From(i)})
+	if in := w.conn.Query(i); in != nil {
+		n = w.respond(in, w.conn.Answer(i), client{addr: w.conn.From(i), now: now})
 	}
 	if n == 0 {
-		count.dropped.Add(1)
+		w.tally.dropped++
 		return
 	}
-	b.Reply(i, n)
+	w.conn.Reply(i, n)
+}
+
+// respond answers in into out, as far as the guard lets it, and returns the answer's length.
+func (w *worker) respond(in, out []byte, c client) int {
+	f := guard.Read(in)
+	w.tally.ask(&f)
+	verdict, free := w.watch.Judge(c.addr, &f)
+	n := 0
+	if verdict == guard.Pass {
+		n = w.answer(&w.tally, in, out, c)
+		if n > 0 && !free && !w.watch.Afford(c.addr, len(in), n) {
+			verdict = w.watch.Instead(&f)
+		}
+	}
+	if verdict != guard.Pass {
+		n = w.refuse(verdict, in, out, &f, c)
+	}
+	w.tally.answer(out[:n], false)
+	return n
+}
+
+// refuse writes the short answer that verdict asks for.
+func (w *worker) refuse(verdict guard.Verdict, in, out []byte, f *guard.Facts, c client) int {
+	if verdict == guard.Drop || in[2]&flagQR != 0 {
+		return 0
+	}
+	n := w.watch.Short(verdict, in, out, f, c.addr)
+	w.watch.Charge(c.addr, len(in), n)
+	return n
 }
