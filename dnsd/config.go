@@ -24,6 +24,12 @@ type Config struct {
 	TCPIdle time.Duration `yaml:"tcpIdle"`
 	// TCPQuery is how long one query may take to arrive, and one answer to be taken; zero: 5 s.
 	TCPQuery time.Duration `yaml:"tcpQuery"`
+	// NSID is told to those who ask which server it is that answers (RFC 5001); empty: nobody is told.
+	NSID string `yaml:"nsid"`
+	// Cookies are the secrets of DNS cookies.
+	Cookies Cookies `yaml:"cookies"`
+	// RateLimit bounds what UDP clients get who do not prove their address.
+	RateLimit RateLimit `yaml:"rateLimit"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -48,6 +54,10 @@ func (c Config) Validate() error {
 			errs = append(errs, tandem.FieldError{Field: f.field, Reason: "is below zero"})
 		}
 	}
+	if len(c.NSID) > nsidSize {
+		errs = append(errs, tandem.FieldError{Field: "nsid", Reason: fmt.Sprintf("is longer than %d octets", nsidSize)})
+	}
+	errs = c.RateLimit.faults(c.Cookies.faults(errs))
 	if len(errs) == 0 {
 		return nil
 	}
@@ -61,6 +71,10 @@ func (c Config) withDefaults(cpus int) Config {
 	c.TCPPerClient = orDefault(c.TCPPerClient, 20)
 	c.TCPIdle = orDefault(c.TCPIdle, 10*time.Second)
 	c.TCPQuery = orDefault(c.TCPQuery, 5*time.Second)
+	c.Cookies.DemandAbove = orDefault(c.Cookies.DemandAbove, 100_000)
+	c.RateLimit.AnswersPerSecond = orDefault(c.RateLimit.AnswersPerSecond, 200)
+	c.RateLimit.Slip = orDefault(c.RateLimit.Slip, 2)
+	c.RateLimit.Buckets = orDefault(c.RateLimit.Buckets, 1<<16)
 	return c
 }
 
