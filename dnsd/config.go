@@ -30,6 +30,12 @@ type Config struct {
 	Cookies Cookies `yaml:"cookies"`
 	// RateLimit bounds what UDP clients get who do not prove their address.
 	RateLimit RateLimit `yaml:"rateLimit"`
+	// XDP says whether common questions are answered where packets arrive: off, native (in the network
+	// device's driver), generic, or auto, native where there is such a driver. Where it cannot be done all
+	// is answered over sockets. Empty: off.
+	XDP xdpMode `yaml:"xdp"`
+	// XDPDevices are the network devices to do it on; empty: those, but for loopback, with an address listened at.
+	XDPDevices []string `yaml:"xdpDevices"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -57,7 +63,7 @@ func (c Config) Validate() error {
 	if len(c.NSID) > nsidSize {
 		errs = append(errs, tandem.FieldError{Field: "nsid", Reason: fmt.Sprintf("is longer than %d octets", nsidSize)})
 	}
-	errs = c.RateLimit.faults(c.Cookies.faults(errs))
+	errs = c.XDP.fault(c.RateLimit.faults(c.Cookies.faults(errs)))
 	if len(errs) == 0 {
 		return nil
 	}

@@ -29,8 +29,10 @@ type counters struct {
 
 // Metrics hands the present readings to emit.
 func (s *Server) Metrics(emit func(tandem.Sample)) {
+	kernel, stats := s.accelerator.counters()
+	defer s.accelerator.metrics(stats, emit)
 	sum := func(pick func(*counters) *atomic.Uint64) float64 {
-		var total uint64
+		total := pick(kernel).Load()
 		for _, c := range s.counters {
 			total += pick(c).Load()
 		}

@@ -49,11 +49,12 @@ type Server struct {
 	healthChanges atomic.Uint64
 	panics        atomic.Uint64 // for the log's sake
 
-	counters  []*counters // the first for TCP, then one for each UDP worker
-	listeners []listener
-	workers   []*batch.Conn // while Run runs
-	guard     *guard.Guard
-	tcp       *streams
+	counters    []*counters // the first for TCP, then one for each UDP worker
+	listeners   []listener
+	workers     []*batch.Conn // while Run runs
+	guard       *guard.Guard
+	accelerator *accelerator // nil without XDP
+	tcp         *streams
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
@@ -115,6 +116,7 @@ func (s *Server) applyOne(c tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.apply(c)
+	s.writer.accelerator.changed(c.Kind)
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
@@ -135,6 +137,7 @@ func (s *Server) Listen() error {
 		}
 		s.listeners = append(s.listeners, l)
 	}
+	s.accelerate()
 	return nil
 }
 
@@ -162,8 +165,11 @@ func (s *Server) Run(ctx context.Context) error {
 			s.workers = append(s.workers, b)
 		}
 	}
+	if s.accelerator != nil {
+		wg.Go(func() { s.accelerator.run(ctx, s.Addrs()) })
+	}
 	for i, b := range s.workers {
-		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), count: s.counters[1+i]}).serve)
+		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), count: s.counters[1+i]}).serve)
 	}
 	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(l.tcp) })

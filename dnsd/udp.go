@@ -107,6 +107,7 @@ type worker struct {
 	*Server
 	conn  *batch.Conn
 	watch *guard.Watch
+	seen  *sightings // nil without XDP
 	count *counters
 	tally tally
 }
@@ -152,6 +153,9 @@ func (w *worker) datagram(i int, now uint32) {
 	if n == 0 {
 		w.tally.dropped++
 		return
+	}
+	if w.seen != nil {
+		w.accelerator.sight(w.seen, w.conn.Query(i), w.conn.Answer(i)[:n])
 	}
 	w.conn.Reply(i, n)
 }

@@ -59,6 +59,7 @@ struct prefix {
 struct bucket {
 	__u64 at; // ns
 	__s64 credit; // octets, in 1/1024
+	__s64 turns;  // answers, in 1/1024
 };
 
 // settings of the limit; factor zero: no limit.
@@ -66,10 +67,24 @@ struct limit {
 	__u32 factor; // octets out for one in, in 1/1024
 	__u32 refill; // octets a second
 	__u32 most;   // octets
+	__u32 rate;   // answers a second, and at once
 	__u32 seed;
+	__u32 zero;
 };
 
-enum counter { ANSWERED, OCTETS_IN, OCTETS_OUT, ABSENT, STALE, LIMITED, NO_ROOM, ANSWERED6, WITH_EDNS, COUNTERS };
+enum counter { ANSWERED, OCTETS_IN, OCTETS_OUT, ABSENT, STALE, LIMITED, NO_ROOM, ANSWERED6, WITH_EDNS, KIND_A, KIND_AAAA, KIND_NAPTR, KIND_SRV, KIND_HTTPS, KIND_OTHER, COUNTERS };
+
+// kind returns the counter of questions of a type.
+static __always_inline __u32 kind(__u16 type) {
+	switch (bpf_ntohs(type)) {
+	case 1: return KIND_A;
+	case 28: return KIND_AAAA;
+	case 35: return KIND_NAPTR;
+	case 33: return KIND_SRV;
+	case 65: return KIND_HTTPS;
+	}
+	return KIND_OTHER;
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -237,28 +252,26 @@ static __always_inline int allowed(const __u8 *addr, __u32 in, __u32 out) {
 	if (!b)
 		return 1;
 	__u64 now = bpf_ktime_get_ns();
-	__s64 credit = b->credit;
+	__s64 credit = b->credit, turns = b->turns, most = (__s64)l->most << 10, burst = (__s64)l->rate << 10;
 	__u64 since = now - b->at;
-	if (b->at == 0 || since > 60000000000ULL)
-		credit = (__s64)l->most << 10;
-	else
+	if (b->at == 0 || since > 60000000000ULL) {
+		credit = most;
+		turns = burst;
+	} else {
 		credit += (since >> 10) * l->refill / 953674; // ns/1024 * octets/s -> octets/1024
-	credit += (__u64)in * l->factor;
-	if (credit > (__s64)l->most << 10)
-		credit = (__s64)l->most << 10;
+		turns += (since >> 10) * l->rate / 953;       // ns/1024 * answers/s -> answers/1024
+	}
+	__u64 earned = (__u64)in * l->factor;
+	int yes = credit + (__s64)earned >= (__s64)out << 10 && turns >= 1024;
+	if (yes) { // a question that is left to the sockets earns there
+		credit += (__s64)earned - ((__s64)out << 10);
+		turns -= 1024;
+	}
 	b->at = now;
-	int yes = credit >= (__s64)out << 10;
-	b->credit = yes ? credit - ((__s64)out << 10) : credit - (__s64)((__u64)in * l->factor);
+	b->credit = credit < most ? credit : most;
+	b->turns = turns < burst ? turns : burst;
 	return yes;
 }
-
-struct frame {
-	struct ethhdr eth;
-	union {
-		struct iphdr v4;
-		struct ipv6hdr v6;
-	};
-};
 
 SEC("xdp")
 int answer(struct xdp_md *ctx) {
@@ -417,6 +430,7 @@ int answer(struct xdp_md *ctx) {
 	if (bpf_xdp_store_bytes(ctx, at, s->payload, begin) || bpf_xdp_store_bytes(ctx, at + begin, a->body, body))
 		return XDP_DROP;
 	count(ANSWERED, 1);
+	count(kind(s->key.type), 1);
 	count(OCTETS_IN, size);
 	count(OCTETS_OUT, whole);
 	if (v6)

@@ -50,6 +50,7 @@ type Limit struct {
 	Factor float64 // octets out for each octet in
 	Refill int     // octets a second besides
 	Most   int     // octets that may be saved up
+	Rate   int     // answers a second, and at once
 	Exempt []netip.Prefix
 }
 
@@ -84,7 +85,7 @@ type answer struct {
 	_              [4]byte
 }
 
-type limit struct{ factor, refill, most, seed uint32 }
+type limit struct{ factor, refill, most, rate, seed, _ uint32 }
 
 // Mark is where the counters stood that an answer depends on.
 type Mark struct {
@@ -140,7 +141,7 @@ func (r *Responder) limit(l Limit) error {
 			return fmt.Errorf("exempt %s from limits: %w", p, err)
 		}
 	}
-	v := limit{factor: uint32(l.Factor * 1024), refill: uint32(l.Refill), most: uint32(l.Most), seed: rand.Uint32()}
+	v := limit{factor: uint32(l.Factor * 1024), refill: uint32(l.Refill), most: uint32(l.Most), rate: uint32(l.Rate), seed: rand.Uint32()}
 	return r.maps.Limits.Put(uint32(0), &v)
 }
 

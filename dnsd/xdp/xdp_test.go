@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/miekg/dns"
@@ -327,7 +328,7 @@ func TestGenerations(t *testing.T) {
 // TestLimit checks that a source is not sent much more than came in its name, and that neither other
 // sources nor exempt ones suffer.
 func TestLimit(t *testing.T) {
-	l := Limit{Factor: 1, Refill: 1, Most: 500, Exempt: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}
+	l := Limit{Factor: 1, Refill: 1, Most: 500, Rate: 1000, Exempt: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}
 	r := open(t, l)
 	q := ask(t, "a.example.net.", dns.TypeSRV, 0)
 	answer := reply(t, q, "a.example.net. 30 IN SRV 0 100 5060 e1.edge.example.net.", "a.example.net. 30 IN SRV 0 100 5060 e2.edge.example.net.")
@@ -363,6 +364,22 @@ func TestLimit(t *testing.T) {
 	}
 	if spent["another /24"] == 0 || spent["IPv6"] == 0 {
 		t.Errorf("a source suffers from another: %v", spent)
+	}
+}
+
+// TestRate checks the bound of answers a second, whatever their octets.
+func TestRate(t *testing.T) {
+	r := open(t, Limit{Factor: 100, Refill: 1000, Most: 100000, Rate: 20})
+	q := ask(t, "a.example.net.", dns.TypeA, 0)
+	keep(t, r, q, reply(t, q, "a.example.net. 60 IN A 192.0.2.9"), r.Mark(1))
+	sent, began := 0, time.Now()
+	for range 300 {
+		if verdict, _ := run(t, r, frame(netip.MustParseAddrPort("198.51.100.7:1000"), here4, q)); verdict == send {
+			sent++
+		}
+	}
+	if most := 21 + int(20*time.Since(began).Seconds()); sent < 20 || sent > most {
+		t.Errorf("%d answers, want 20 to %d", sent, most)
 	}
 }
 
