@@ -12,8 +12,12 @@
 // (RFC 1034 section 4.3.2, 2181, 2308, 4592, 6672, 8020, 8482). Common questions take a fast path
 // from octets to octets (fast.go); it and the full path share their data and nothing else.
 //
-// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR, NOTIFY and
-// UPDATE are refused.
+// It is no reflector: before the question and after the answer dnsd/guard decides whether a UDP client
+// that has not proved its address, by a cookie (RFC 7873, 9018), gets an answer in full, a short one with TC or BADCOOKIE, or none.
+// ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
+// budget holds it; TC is never set for its size alone.
+//
+// It leaves transfers, TSIG and DNSSEC to later; AXFR, IXFR, NOTIFY and UPDATE are refused.
 package dnsd
 
 import (
