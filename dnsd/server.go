@@ -45,7 +45,10 @@ type Server struct {
 
 	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
+	doors     doors // all others
 	tcp       *streams
+	deps      Deps
+	converse  conversation // answers what takes more than one message; nil: nothing does
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
@@ -55,15 +58,15 @@ type listener struct {
 }
 
 // New returns a server that holds no zone yet.
-func New(cfg Config, log *slog.Logger) (*Server, error) {
+func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
 	m := newModel()
 	log = log.With("part", "dnsd")
 	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
-	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
-	for range 1 + len(cfg.Listen)*cfg.Workers {
+	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
 		s.counters = append(s.counters, &counters{})
 	}
 	return s, nil
@@ -91,7 +94,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.writer.restore(serialOfRevision(last))
 }
 
-// Listen binds every address. The error names the one that failed; nothing stays bound then.
+// Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
 		l, err := listen(addr, s.cfg.Workers)
@@ -100,6 +103,11 @@ func (s *Server) Listen() error {
 			return fmt.Errorf("dns listener %s: %w", addr, err)
 		}
 		s.listeners = append(s.listeners, l)
+	}
+	if err := s.listenDoors(); err != nil {
+		s.close()
+		s.doors.closeQUIC()
+		return err
 	}
 	return nil
 }
@@ -123,12 +131,14 @@ func (s *Server) Run(ctx context.Context) error {
 			next++
 			wg.Go(func() { s.serveUDP(conn, count) })
 		}
-		wg.Go(func() { s.serveTCP(l.tcp) })
+		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
+	s.serveDoors(ctx, &wg, s.counters[next:])
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
 	s.tcp.wait()
+	s.doors.closeQUIC()
 	return nil
 }
 
@@ -137,6 +147,7 @@ func (s *Server) close() {
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.doors.close()
 	s.tcp.close()
 }
 
