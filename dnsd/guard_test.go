@@ -387,7 +387,7 @@ func TestGuardConfigFaults(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := good
 			test.spoil(&cfg)
-			_, err := New(cfg, slog.New(slog.DiscardHandler))
+			_, err := New(cfg, Deps{}, slog.New(slog.DiscardHandler))
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("New = %v, want %q", err, test.want)
 			}

@@ -26,6 +26,8 @@ type model struct {
 	nodes    hosts
 	edns     ednsFacts
 
+	designation atomic.Pointer[designation] // nil: no transport that encrypts
+
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
 }

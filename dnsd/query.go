@@ -2,19 +2,11 @@ package dnsd
 
 import (
 	"encoding/binary"
-	"net/netip"
 
 	"github.com/miekg/dns"
 )
 
 const headerSize = 12
-
-// client is who asks, as far as answers depend on it.
-type client struct {
-	addr   netip.Addr
-	stream bool   // TCP: the whole answer fits, and the address is true
-	now    uint32 // seconds since 1970, for cookies
-}
 
 // query is a question that passed the front: what it asks, and what it may be answered with.
 type query struct {
@@ -44,6 +36,11 @@ func (m *model) full(in, out []byte, c client) int {
 		return q.refuse(rcode, out)
 	}
 	z := m.zoneFor(q.asked)
+	if z == nil && q.question.Qclass == dns.ClassINET {
+		if r := m.special(q.asked); r != nil && transferOrMeta(q.asked.rrtype) == dns.RcodeSuccess {
+			return q.answer(r, out)
+		}
+	}
 	if z == nil || q.question.Qclass != dns.ClassINET || !z.answers(c.addr) {
 		return q.refuse(dns.RcodeRefused, out)
 	}

@@ -29,6 +29,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,36 +56,18 @@ type Server struct {
 
 	counters    []*counters // the first for TCP, then one for each UDP worker
 	listeners   []listener
+	doors       doors         // all others
 	workers     []*batch.Conn // while Run runs
 	guard       *guard.Guard
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
+	converse    conversation // answers what takes more than one message; nil: nothing does
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
 type listener struct {
 	udp []*os.File
 	tcp *net.TCPListener
-}
-
-// Store is where the server writes what it makes itself: keys, what dynamic updates say, zones that a
-// catalog lists. See store.Store.Append.
-type Store interface {
-	Append(ctx context.Context, by tandem.Principal, edits []tandem.Edit) (tandem.Revision, error)
-}
-
-// Sealer seals secrets and opens them. See store.Store.Seal.
-type Sealer interface {
-	Seal(plain []byte, context string) ([]byte, error)
-	Unseal(sealed []byte, context string) ([]byte, error)
-}
-
-// Deps are what the server needs from outside. What is nil is not offered: without Store nothing is
-// written, without Seal no key can be opened.
-type Deps struct {
-	Store Store
-	Seal  Sealer
-	Now   func() time.Time // nil: time.Now
 }
 
 // New returns a server that holds no zone yet.
@@ -102,7 +85,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
-	for range 1 + len(cfg.Listen)*cfg.Workers {
+	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
 		s.counters = append(s.counters, &counters{})
 	}
 	return s, nil
@@ -131,7 +114,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.writer.restore(serialOfRevision(last))
 }
 
-// Listen binds every address. The error names the one that failed; nothing stays bound then.
+// Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
 		l, err := listen(addr, s.cfg.Workers)
@@ -140,6 +123,11 @@ func (s *Server) Listen() error {
 			return fmt.Errorf("dns listener %s: %w", addr, err)
 		}
 		s.listeners = append(s.listeners, l)
+	}
+	if err := s.listenDoors(); err != nil {
+		s.close()
+		s.doors.closeQUIC()
+		return err
 	}
 	s.accelerate()
 	return nil
@@ -159,7 +147,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	// With no more processors than workers they would shut everyone else out while they wait.
 	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
-	for _, l := range s.listeners {
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
 		for _, file := range l.udp {
 			b, err := batch.New(file, held)
 			if err != nil {
@@ -172,16 +160,19 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.accelerator != nil {
 		wg.Go(func() { s.accelerator.run(ctx, s.Addrs()) })
 	}
+	proxied := len(s.workers) - len(s.doors.proxied)
 	for i, b := range s.workers {
-		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), count: s.counters[1+i]}).serve)
+		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
 	}
 	for _, l := range s.listeners {
-		wg.Go(func() { s.serveTCP(l.tcp) })
+		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
+	s.serveDoors(ctx, &wg)
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
 	s.tcp.wait()
+	s.doors.closeQUIC()
 	return nil
 }
 
@@ -193,6 +184,7 @@ func (s *Server) close() {
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.doors.close()
 	s.tcp.close()
 }
 

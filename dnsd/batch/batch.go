@@ -27,7 +27,7 @@ const (
 )
 
 // hold is how long a socket that is in use is waited for without Go's scheduler knowing.
-const hold = 2 * time.Millisecond
+const hold = 8 * time.Millisecond
 
 // patience is how long a full send buffer is waited for before the rest of a batch is given up.
 const patience = 10 * time.Millisecond
@@ -101,7 +101,7 @@ func duplicate(fd int) (*os.File, error) {
 }
 
 // New returns the socket of file, which Detach made, with its buffers. With held, Receive keeps its
-// processor of Go's scheduler for up to 2 ms while it waits: that is for a program that has more
+// processor of Go's scheduler for up to 8 ms while it waits: that is for a program that has more
 // processors of that kind than it has such goroutines. Close closes the file, too.
 func New(file *os.File, held bool) (*Conn, error) {
 	raw, err := file.SyscallConn()

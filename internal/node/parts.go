@@ -54,7 +54,7 @@ func (n *Node) build(kept *store.Store) ([]part, error) {
 		wanted bool
 		build  func() error
 	}{
-		{n.cfg.HTTP != nil || n.cfg.Provision != nil, b.buildAuthority},
+		{n.cfg.HTTP != nil || n.cfg.Provision != nil || n.cfg.DNS != nil && n.cfg.DNS.Encrypts(), b.buildAuthority},
 		{n.cfg.LB != nil || n.cfg.SIP != nil, b.buildLB},
 		{n.cfg.DNS != nil, b.buildDNS},
 		{n.cfg.SIP != nil, b.buildSIP},
@@ -86,16 +86,34 @@ func (b *builder) buildAuthority() (err error) {
 }
 
 func (b *builder) buildDNS() (err error) {
-	b.dns, err = dnsd.New(*b.cfg.DNS, dnsd.Deps{Store: b.store, Seal: b.store}, b.log)
+	deps := dnsd.Deps{Store: b.store, Seal: b.store}
+	if b.certs != nil {
+		deps.GetCertificate = b.certs.dnsCertificate(b.cfg.DNS.Host)
+	}
+	b.dns, err = dnsd.New(*b.cfg.DNS, deps, b.log)
 	if err != nil {
 		return err
 	}
 	b.health = b.dns.Health
 	b.parts = append(b.parts, part{
 		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
-		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
+		addrs: b.dnsAddrs,
 	})
 	return nil
+}
+
+// dnsAddrs names the addresses by their transport, and those for proxies.
+func (b *builder) dnsAddrs() map[string][]string {
+	all := map[string][]string{"dns": texts(b.dns.Addrs())}
+	plain, secure := b.dns.AddrsProxy()
+	for name, at := range map[string][]netip.AddrPort{
+		"dns/tls": b.dns.AddrsTLS(), "dns/quic": b.dns.AddrsQUIC(), "dns/proxy": plain, "dns/proxy/tls": secure,
+	} {
+		if len(at) > 0 {
+			all[name] = texts(at)
+		}
+	}
+	return all
 }
 
 func (b *builder) buildSIP() (err error) {
