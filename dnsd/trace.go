@@ -126,15 +126,15 @@ func (t *tracer) healthOf(id string) string {
 	n := t.told[i]
 	text := "up"
 	switch {
-	case n.Down:
+	case n.State == tandem.HealthDown:
 		text = "down"
-	case n.Degraded:
+	case n.State == tandem.HealthDegraded:
 		text = "degraded"
 	}
 	if n.Why != "" {
 		text += " (" + n.Why + ")"
 	}
-	if !n.Down {
+	if n.State != tandem.HealthDown {
 		text += fmt.Sprintf(", share %.2f", n.Share)
 	}
 	return "; " + text

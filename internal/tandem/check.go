@@ -118,6 +118,7 @@ func (c *Cluster) Validate() error {
 	var e FieldErrors
 	checkID(&e, c.ID)
 	checkLimit(&e, "capacity", c.Capacity)
+	c.Health.check(&e)
 	return e.err()
 }
 
@@ -137,6 +138,7 @@ func (n *Node) Validate() error {
 	default:
 		e.add("state", "%q is not active, draining or out", n.State)
 	}
+	n.Force.check(&e)
 	return e.err()
 }
 
