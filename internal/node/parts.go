@@ -38,8 +38,9 @@ type builder struct {
 
 	balancer *lb.Balancer
 	planner  *lb.Planner
-	leases   leaser                    // nil: none are configured
-	health   func([]tandem.NodeHealth) // told how nodes stand, when that changes; nil: nobody
+	keeper   *lb.Keeper
+	teller   *teller
+	leases   leaser // nil: none are configured
 
 	dns       *dnsd.Server
 	sip       *sipproxy.Server
@@ -90,7 +91,9 @@ func (b *builder) buildDNS() (err error) {
 	if err != nil {
 		return err
 	}
-	b.health = b.dns.Health
+	if b.teller != nil {
+		b.teller.hear = b.dns.Health
+	}
 	b.parts = append(b.parts, part{
 		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
 		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
