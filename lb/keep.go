@@ -102,11 +102,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 // Keep is one turn of Run, for those who run time themselves: it stores what has changed, and reports
 // whether there is more to store.
 func (k *Keeper) Keep(ctx context.Context) (more bool) {
-	found, ok := k.balancer.findings()
-	if !ok {
-		return true
-	}
-	edits := k.edits(found)
+	edits := k.edits(k.balancer.findings())
 	if more = len(edits) > keepMost; more {
 		edits = edits[:keepMost]
 	}

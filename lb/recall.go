@@ -72,16 +72,12 @@ func (b *Balancer) Recall(list []*tandem.Health) {
 	b.publish(now)
 }
 
-// findings returns what is to be stored of each node of which something is known and confirmed; nil
-// while the checker stands still.
-func (b *Balancer) findings() (found map[string]*tandem.Health, ok bool) {
+// findings returns what is to be stored of each node, nil for those of which nothing is known.
+func (b *Balancer) findings() map[string]*tandem.Health {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.checker.stalled {
-		return nil, false
-	}
 	table := b.table.Load()
-	found = make(map[string]*tandem.Health, len(b.nodes))
+	found := make(map[string]*tandem.Health, len(b.nodes))
 	for id, m := range b.nodes {
 		share := 1.0
 		if n := table.nodes[id]; n != nil {
@@ -89,7 +85,7 @@ func (b *Balancer) findings() (found map[string]*tandem.Health, ok bool) {
 		}
 		found[id] = m.watch.record(id, share)
 	}
-	return found, true
+	return found
 }
 
 // hold lets every node's state stay for a while though nothing is measured. Called under mu.
