@@ -375,7 +375,7 @@ func TestHealthWhileReadersRead(t *testing.T) {
 			t.Errorf("answer %x", out[:n])
 		}
 	})
-	until(func(int) { s.Trace("invite.7.svc.test", netip.MustParseAddr("127.0.0.1")) })
+	until(func(int) { s.Trace("invite.7.svc.test", netip.MustParsePrefix("127.0.0.1/32")) })
 	until(func(i int) {
 		s.change(tandem.Revision(100+i), tandem.KindNode, "b", feature("b", 2))
 		s.change(tandem.Revision(100+i), tandem.KindNode, "d", feature("d", 4, func(n *tandem.Node) { n.Cluster = "c2" }))
@@ -386,35 +386,6 @@ func TestHealthWhileReadersRead(t *testing.T) {
 	}
 	close(stop)
 	running.Wait()
-}
-
-func TestTraceShowsHealth(t *testing.T) {
-	pair := []*tandem.Node{feature("a", 1), feature("b", 2)}
-	tests := []struct {
-		name   string
-		health []tandem.NodeHealth
-		asked  string
-		want   []string
-	}{
-		{"nothing known", nil, "invite.7.svc.test", []string{"a is active, serves every type, priority 0, weight 100: in the answers"}},
-		{"down", []tandem.NodeHealth{down("a"), sharing("b", 1)}, "invite.7.svc.test", []string{
-			"a is active, serves every type, priority 0, weight 100; down (no answer): down: left out",
-			"b is active, serves every type, priority 0, weight 100; up, share 1.00: in the answers"}},
-		{"all down", []tandem.NodeHealth{down("a"), down("b")}, "listed.7.svc.test", []string{"weight 100; down (no answer): down like all others: as configured"}},
-		{"down, emergency", []tandem.NodeHealth{down("a")}, "emergency.7.svc.test", []string{"a is active, serves every type, priority 0, weight 100; down (no answer): down: last, priority 65535"}},
-		{"degraded", []tandem.NodeHealth{degraded("a")}, "invite.7.svc.test", []string{"degraded (R 50), share 1.00: degraded: priority 1000"}},
-		{"all degraded", []tandem.NodeHealth{degraded("a"), degraded("b")}, "invite.7.svc.test", []string{"degraded (R 50), share 1.00: degraded like all others: priority as configured"}},
-		{"less share", []tandem.NodeHealth{sharing("a", 0.4)}, "invite.7.svc.test", []string{"a is active, serves every type, priority 0, weight 100; up, share 0.40: weight 100 -> 38"}},
-		{"degraded with less share", []tandem.NodeHealth{{Node: "a", State: tandem.HealthDegraded, Share: 0.4}}, "invite.7.svc.test", []string{"degraded, share 0.40: degraded: priority 1000, weight 100 -> 38"}},
-		{"its own name", []tandem.NodeHealth{down("a")}, "a.node.svc.test", []string{"down (no answer): its own name is answered whatever its state"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			s := house(t, pair...)
-			s.Health(test.health)
-			wantSteps(t, s, test.asked, "node", test.want...)
-		})
-	}
 }
 
 // BenchmarkHealth tells of 1,000 nodes in ten clusters: nothing new, and one node slower or faster,

@@ -255,10 +255,13 @@ func (b *builder) controlDeps() control.Deps {
 	return deps
 }
 
-// trace asks as this machine when the asker names no client.
-func (b *builder) trace(name string, from netip.Addr) ([]tandem.Step, error) {
+// trace asks as this machine when the asker names no clients. It tells when nodes were checked last.
+func (b *builder) trace(name string, from netip.Prefix) ([]tandem.Step, error) {
 	if !from.IsValid() {
-		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		from = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 32)
+	}
+	if b.teller != nil {
+		b.teller.say(true)
 	}
 	return b.dns.Trace(name, from), nil
 }
