@@ -27,6 +27,7 @@ func (b *Balancer) Checking(every time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
+	b.guard(now) // it may have stood still unseen, when everything did
 	c := &b.checker
 	c.beat = now
 	if c.every != every {

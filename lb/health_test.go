@@ -41,6 +41,23 @@ func (s *shelf) Append(_ context.Context, _ tandem.Principal, edits []tandem.Edi
 	return tandem.Revision(len(s.batches)), nil
 }
 
+// state is what is kept of a node, "" for nothing.
+func (s *shelf) state(node string) tandem.HealthState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.kept[node]; h != nil {
+		return h.State
+	}
+	return ""
+}
+
+// writes are the times of all batches so far.
+func (s *shelf) writes() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.batches)
+}
+
 // states are what is kept, such as "n1 down, n2 up".
 func (s *shelf) states() string {
 	s.mu.Lock()
@@ -228,8 +245,9 @@ func TestStatesAreStoredSeldom(t *testing.T) {
 			l.answers(200*time.Millisecond, "n1", "n2", "n3")
 		}
 		synctest.Wait()
-		for i := 1; i < len(s.batches); i++ {
-			if gap := s.batches[i].Sub(s.batches[i-1]); gap < time.Second {
+		times := s.writes()
+		for i := 1; i < len(times); i++ {
+			if gap := times[i].Sub(times[i-1]); gap < time.Second {
 				t.Fatalf("two batches within %v", gap)
 			}
 		}
@@ -243,12 +261,12 @@ func TestStatesAreStoredSeldom(t *testing.T) {
 		s.broken = false
 		s.mu.Unlock()
 		time.Sleep(3 * time.Second)
-		if got := s.kept["n2"]; got == nil || got.State != tandem.HealthDown {
-			t.Errorf("n2 is kept as %+v once the store works", got)
+		if got := s.state("n2"); got != tandem.HealthDown {
+			t.Errorf("n2 is kept as %q once the store works", got)
 		}
-		many := len(s.batches)
+		many := len(s.writes())
 		l.answers(2*time.Hour, "n1", "n3")
-		if more := len(s.batches) - many; more < 4 || more > 40 {
+		if more := len(s.writes()) - many; more < 4 || more > 40 {
 			t.Errorf("%d batches in two hours in which nothing changed", more)
 		}
 		l.end()
@@ -309,6 +327,29 @@ func TestCheckerStandsStill(t *testing.T) {
 			})
 		})
 	}
+}
+
+// When the whole process stood still, the checker's first sign of life after it keeps the states.
+func TestEverythingStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := live(t, &shelf{kept: make(map[string]*tandem.Health)})
+		l.Look()
+		for range 10 {
+			l.Checking(probing)
+			l.Probed("n1", 5*time.Millisecond, true)
+			l.Look()
+			time.Sleep(probing)
+		}
+		time.Sleep(time.Minute)
+		l.Checking(probing)
+		l.Look()
+		if got, want := l.stands(), "n1 up, n2 unknown, n3 unknown"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if reading(l.Balancer, "tandem_lb_checker_stalls_total") != 1 {
+			t.Error("it is not counted")
+		}
+	})
 }
 
 // An operator's word counts instead of what checks find, in both directions, until it ends.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,6 +160,34 @@ func TestAllDownPolicies(t *testing.T) {
 		!strings.Contains(out, "fail-open, fail-closed or last-known") || !strings.Contains(out, "must be 1 to 100") {
 		t.Errorf("a policy that there is not: exit %d\n%s", code, out)
 	}
+}
+
+// A process that is stopped and goes on takes its own absence for nobody's fault: no node is down or
+// unknown for it. Twin: a node that stops is.
+func TestStoppedProcessBlamesNobody(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	_, second := s.twoNodes()
+	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(7 * time.Second)
+	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		for _, node := range []string{"east1", "east2"} {
+			if got := s.stateOf(node); got != "good" {
+				t.Fatalf("after the process was stopped %s is %s", node, got)
+			}
+		}
+	}
+	eventually(t, 5*time.Second, "that it stood still is counted", func() bool { return s.metric("tandem_lb_checker_stalls_total") >= 1 })
+	if got := s.metric("tandem_lb_checker_stalled"); got != 0 {
+		t.Errorf("tandem_lb_checker_stalled is %v when all is well again", got)
+	}
+	second.stop()
+	s.found("east2", "down")
 }
 
 // NAPTR order and SRV priority of a transport whose nodes are all degraded come after another's.
