@@ -17,7 +17,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"tandem/internal/tandem"
 )
 
 // countingConn counts writes.
@@ -283,19 +282,6 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
-}
-
-// readings returns a server's metrics by name and label.
-func readings(s *Server) map[string]float64 {
-	all := map[string]float64{}
-	s.Metrics(func(m tandem.Sample) {
-		key := m.Name
-		for _, v := range m.Labels {
-			key += " " + v
-		}
-		all[key] = m.Value
-	})
-	return all
 }
 
 func TestTransferOverUDPIsNoConversation(t *testing.T) {

@@ -38,8 +38,9 @@ type builder struct {
 
 	balancer *lb.Balancer
 	planner  *lb.Planner
-	leases   leaser                    // nil: none are configured
-	health   func([]tandem.NodeHealth) // told how nodes stand, when that changes; nil: nobody
+	keeper   *lb.Keeper
+	teller   *teller
+	leases   leaser // nil: none are configured
 
 	dns       *dnsd.Server
 	sip       *sipproxy.Server
@@ -94,7 +95,9 @@ func (b *builder) buildDNS() (err error) {
 	if err != nil {
 		return err
 	}
-	b.health = b.dns.Health
+	if b.teller != nil {
+		b.teller.hear = b.dns.Health
+	}
 	b.parts = append(b.parts, part{
 		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
 		addrs: b.dnsAddrs,
@@ -270,10 +273,13 @@ func (b *builder) controlDeps() control.Deps {
 	return deps
 }
 
-// trace asks as this machine when the asker names no client.
-func (b *builder) trace(name string, from netip.Addr) ([]tandem.Step, error) {
+// trace asks as this machine when the asker names no clients. It tells when nodes were checked last.
+func (b *builder) trace(name string, from netip.Prefix) ([]tandem.Step, error) {
 	if !from.IsValid() {
-		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		from = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 32)
+	}
+	if b.teller != nil {
+		b.teller.say(true)
 	}
 	return b.dns.Trace(name, from), nil
 }

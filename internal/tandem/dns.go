@@ -269,8 +269,9 @@ type Edge struct {
 // Cluster is a set of feature servers that serve together; Nodes name the cluster they are in.
 type Cluster struct {
 	Head
-	Name     string `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
-	Capacity *int   `json:"capacity,omitempty" cbor:"3,keyasint,omitempty" explain:"Communications that it can hold at once: tier 1 assigns it groups that expect no more together. Left out: no bound."`
+	Name     string         `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
+	Capacity *int           `json:"capacity,omitempty" cbor:"3,keyasint,omitempty" explain:"Communications that it can hold at once: tier 1 assigns it groups that expect no more together. Left out: no bound."`
+	Health   *ClusterHealth `json:"health,omitempty" cbor:"4,keyasint,omitempty" explain:"How checks of its nodes become states, and what is answered when all are down."`
 }
 
 // NodeState is what an operator wants of a node.
@@ -293,6 +294,7 @@ type Node struct {
 	Weight    uint16        `json:"weight,omitempty" cbor:"6,keyasint,omitempty" explain:"Share of the cluster's work, relative to its neighbours of the same priority. Default 100."`
 	Types     []RequestType `json:"types,omitempty" cbor:"7,keyasint,omitempty" explain:"Request types it serves. Empty: all."`
 	State     NodeState     `json:"state,omitempty" cbor:"8,keyasint,omitempty" explain:"active, draining (no new work) or out (none at all). Default active."`
+	Force     *Force        `json:"force,omitempty" cbor:"9,keyasint,omitempty" explain:"An operator's word on the node's health, which counts instead of checks: tandem node force."`
 }
 
 // Serves reports whether n takes requests of type t.
