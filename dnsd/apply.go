@@ -32,6 +32,11 @@ type writer struct {
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
 	nextProfile    uint32
+
+	layers      map[uint32]*layers // by zone number: what RecordSets make of it
+	setOf       map[string]*placed // RecordSets by id
+	unpublished []uint32           // zones whose overlay has changed
+	viewNumbers numbering
 }
 
 // profileUse counts the accounts that share a profile.
@@ -48,6 +53,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
 		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
+		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{},
 	}
 }
 
@@ -83,6 +89,9 @@ func (w *writer) apply(c tandem.Change) {
 		raise(&w.coreChanged, revision)
 		a, _ := c.Object.(*tandem.Assignment)
 		w.applyAssignment(c.ID, a)
+	case tandem.KindRecordSet:
+		r, _ := c.Object.(*tandem.RecordSet)
+		w.applySet(c.ID, r, revision)
 	}
 }
 
@@ -117,6 +126,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
+		w.carry(number, nil)
 		return
 	}
 	service := noZone
@@ -127,6 +137,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
+	w.carry(number, built)
 	w.zoneAt.set(number, built)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)
@@ -247,6 +258,9 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	}
 	if existed {
 		w.releaseProfile(old.a)
+	}
+	if a != nil {
+		w.recheck(a)
 	}
 }
 

@@ -18,7 +18,7 @@ func (m *model) fast(in, out []byte, c client) int {
 		return 0
 	}
 	z, at := m.zoneOfAsk(&a.q)
-	if z == nil || at == 0 || !z.answers(c.addr) {
+	if z == nil || at == 0 || !z.answers(c.addr) || z.concerns(&a.q, at-1) {
 		return 0
 	}
 	a.z, a.apexAt = z, headerSize+a.q.size-len(z.apex)
@@ -133,7 +133,7 @@ func isNamed(p *profile, key []byte) bool {
 // unknown denies a name that no account has, at labels above the apex, unless plain records or
 // another zone may say more.
 func (a *composer) unknown(at int) int {
-	if !a.z.closed || a.z.tree[string(a.q.from(at-1))] != nil || a.m.isAbove(a.q.from(0)) {
+	if !a.z.closed || a.z.isOpen() || a.z.tree[string(a.q.from(at-1))] != nil || a.m.isAbove(a.q.from(0)) {
 		return 0
 	}
 	return a.deny(rcodeNXDomain, 0)

@@ -32,15 +32,20 @@ type reply struct {
 // walk is one lookup under way.
 type walk struct {
 	*reply
-	m    *model
-	zone *zone
-	q    question
+	m     *model
+	zone  *zone
+	over  *overlay // as it was when the walk began
+	asker asker
+	q     question
 }
 
 // lookup answers q from z, in which its name lies: a pure function of model and question
 // (RFC 1034 section 4.3.2, RFC 2308, RFC 4592, RFC 6672).
-func (m *model) lookup(z *zone, q question) *reply {
-	w := walk{reply: &reply{authoritative: true}, m: m, zone: z, q: q}
+func (m *model) lookup(z *zone, q question) *reply { return m.lookupFor(z, q, everybody()) }
+
+// lookupFor is lookup for a client of whom something is known.
+func (m *model) lookupFor(z *zone, q question, by asker) *reply {
+	w := walk{reply: &reply{authoritative: true}, m: m, zone: z, over: z.over(), asker: by, q: q}
 	name, key := q.name, q.key
 	seen := map[string]bool{}
 	for len(seen) < maxAliases && !seen[key] {
@@ -59,16 +64,20 @@ func (m *model) lookup(z *zone, q question) *reply {
 
 // step adds what the zone holds for one name, and returns the name that an alias leads to, if any.
 func (w *walk) step(name, key string) string {
-	if c := w.m.composed(w.zone, key); c != nil {
+	names := suffixes(key, w.zone.apex)
+	if c, alone := w.composed(key); alone {
 		if c.node == nil {
 			return w.denial(dns.RcodeNameError, c.negative)
 		}
 		return w.fromNode(c.node, name, c.negative)
+	} else if c != nil {
+		names = names[1:] // nothing at the apex stands in for an account's names
 	}
 	closest := w.zone.apex
-	for _, at := range suffixes(key, w.zone.apex) {
-		n := w.zone.tree[at]
-		if n == nil {
+	var negative uint32
+	for _, at := range names {
+		var n *node
+		if n, negative = w.at(at); n == nil {
 			if w.m.isAbove([]byte(key)) || w.m.zoneOf(key) != w.zone { // the latter for DS
 				return w.denial(dns.RcodeSuccess, 0)
 			}
@@ -82,7 +91,8 @@ func (w *walk) step(name, key string) string {
 			return w.redirect(name, key, at, d)
 		}
 	}
-	return w.fromNode(w.zone.tree[key], name, 0)
+	n, _ := w.at(key)
+	return w.fromNode(n, name, negative)
 }
 
 // suffixes returns key and the names above it down from apex, apex first.
@@ -102,11 +112,11 @@ func suffixes(key, apex string) []string {
 
 // fromWildcard answers for a name that does not exist, below the closest one that does (RFC 4592 section 3.3.1).
 func (w *walk) fromWildcard(name, closest string) string {
-	n := w.zone.tree["\x01*"+closest]
+	n, negative := w.at("\x01*" + closest)
 	if n == nil {
-		return w.denial(dns.RcodeNameError, 0)
+		return w.denial(dns.RcodeNameError, negative)
 	}
-	return w.fromNode(n, name, 0)
+	return w.fromNode(n, name, negative)
 }
 
 // fromNode answers from what stands at a name.
@@ -158,7 +168,7 @@ func (w *walk) referral(cut string, servers rrset, name string) string {
 	w.authority = append(w.authority, owned(servers, ending(name, cut)))
 	var siblings []rrset
 	for _, rr := range servers {
-		sets := w.m.addressesOf(w.zone, rr.(*dns.NS).Ns)
+		sets := w.addressesOf(rr.(*dns.NS).Ns)
 		if key, err := wireKey(rr.(*dns.NS).Ns); err == nil && within(key, cut) {
 			w.extra = append(w.extra, sets...)
 		} else {
@@ -214,21 +224,18 @@ func (w *walk) addHosts(set rrset, owner string) {
 		}
 		if name := strings.ToLower(host); !added[name] {
 			added[name] = true
-			w.extra = append(w.extra, w.m.addressesOf(w.zone, host)...)
+			w.extra = append(w.extra, w.addressesOf(host)...)
 		}
 	}
 }
 
-// addressesOf returns the address sets at a name in z, also below a delegation, where they are glue.
-func (m *model) addressesOf(z *zone, name string) []rrset {
+// addressesOf returns the address sets at a name in the zone, also below a delegation, where they are glue.
+func (w *walk) addressesOf(name string) []rrset {
 	key, err := wireKey(name)
-	if err != nil || m.zoneOf(key) != z {
+	if err != nil || w.m.zoneOf(key) != w.zone {
 		return nil
 	}
-	n := z.tree[key]
-	if c := m.composed(z, key); c != nil {
-		n = c.node
-	}
+	n, _ := w.at(key)
 	if n == nil {
 		return nil
 	}

@@ -96,16 +96,31 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 
 // Apply takes changes into what is answered. The first query after its return sees them.
 func (s *Server) Apply(changes []tandem.Change) {
-	for _, c := range changes {
-		s.applyOne(c)
+	for len(changes) > 0 {
+		n := together(changes)
+		s.applySome(changes[:n])
+		changes = changes[n:]
 	}
 }
 
-// applyOne takes one change. Each is whole by itself, and health need not wait for a million of them.
-func (s *Server) applyOne(c tandem.Change) {
+// together returns how many of changes, from the first on, are shown at once: one, which is whole by
+// itself, so that health need not wait for a million of them, but RecordSets that follow one another,
+// for a dynamic update may have made them.
+func together(changes []tandem.Change) int {
+	n := 1
+	for changes[0].Kind == tandem.KindRecordSet && n < len(changes) && changes[n].Kind == tandem.KindRecordSet {
+		n++
+	}
+	return n
+}
+
+func (s *Server) applySome(changes []tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	s.writer.apply(c)
+	for _, c := range changes {
+		s.writer.apply(c)
+	}
+	s.writer.publish()
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is

@@ -30,6 +30,8 @@ type zone struct {
 	soa    *dns.SOA
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
+
+	overlaid *atomic.Pointer[overlay] // what RecordSets make of it; holds nil while there are none
 }
 
 // noZone is no zone's number.
