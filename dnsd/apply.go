@@ -16,7 +16,8 @@ import (
 // Server.applying uses it.
 type writer struct {
 	*model
-	log *slog.Logger
+	log  *slog.Logger
+	seal Sealer
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -91,7 +92,10 @@ func (w *writer) apply(c tandem.Change) {
 		w.applyAssignment(c.ID, a)
 	case tandem.KindRecordSet:
 		r, _ := c.Object.(*tandem.RecordSet)
-		w.applySet(c.ID, r, revision)
+		w.applySet(c.ID, r, c.Revision)
+	case tandem.KindTSIGKey:
+		k, _ := c.Object.(*tandem.TSIGKey)
+		w.applyKey(c.ID, k)
 	}
 }
 

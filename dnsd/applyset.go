@@ -21,17 +21,19 @@ type layers struct {
 
 // placed is one RecordSet in its place.
 type placed struct {
-	object *tandem.RecordSet // as stored
-	zone   uint32            // number
-	key    string
-	rrtype uint16
-	view   uint32
-	set    rrset // empty for a tombstone
-	shown  bool  // false: its account has no label there
+	object   *tandem.RecordSet // as stored
+	revision tandem.Revision
+	zone     uint32 // number
+	key      string
+	rrtype   uint16
+	view     uint32
+	set      rrset // empty for a tombstone
+	shown    bool  // false: its account has no label there
 }
 
 // applySet puts or, with r nil, removes a RecordSet. Readers see it after publish.
-func (w *writer) applySet(id string, r *tandem.RecordSet, revision uint32) {
+func (w *writer) applySet(id string, r *tandem.RecordSet, at tandem.Revision) {
+	revision := serialOfRevision(at)
 	old := w.setOf[id]
 	if old != nil {
 		w.takeOut(id, old)
@@ -45,7 +47,7 @@ func (w *writer) applySet(id string, r *tandem.RecordSet, revision uint32) {
 		w.log.Error("record set is not served", "id", id, "err", err)
 		return
 	}
-	p := &placed{object: r, zone: w.zoneNumbers.of(r.Zone), key: key, rrtype: rrtype, view: noView, set: set}
+	p := &placed{object: r, zone: w.zoneNumbers.of(r.Zone), revision: at, key: key, rrtype: rrtype, view: noView, set: set}
 	if r.View != "" {
 		p.view = w.viewNumbers.of(r.View)
 	}

@@ -23,6 +23,7 @@ type model struct {
 	clusters directory[cluster]
 	edges    hosts
 	nodes    hosts
+	keyring  keyring
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes

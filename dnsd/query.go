@@ -12,7 +12,8 @@ const headerSize = 12
 // client is who asks, as far as answers depend on it.
 type client struct {
 	addr   netip.Addr
-	stream bool // TCP: the whole answer fits, and the address is true
+	stream bool     // TCP: the whole answer fits, and the address is true
+	key    *tsigKey // that signed the query; nil: none
 }
 
 // query is a question that passed the front: what it asks, and what it may be answered with.
@@ -24,8 +25,9 @@ type query struct {
 	asked    question
 	edns     bool
 	dnssecOK bool
-	tsig     *dns.TSIG // of a key that we do not have, for we have none
-	limit    int       // octets that the answer may have
+	tsig     *dns.TSIG      // of a key that we do not have, for we have none
+	limit    int            // octets that the answer may have
+	ede      *dns.EDNS0_EDE // why there is no better answer; nil: nothing to say
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -81,13 +83,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	if len(in) < headerSize || in[2]&0x80 != 0 {
 		return nil, 0, false
 	}
-	q = &query{
-		id: binary.BigEndian.Uint16(in), opcode: int(in[2]>>3) & 15, recurse: in[2]&1 != 0,
-		limit: minimumSize,
-	}
-	if c.stream {
-		q.limit = streamSize
-	}
+	q = newQuery(in, c)
 	switch q.opcode {
 	case dns.OpcodeQuery:
 	case dns.OpcodeNotify, dns.OpcodeUpdate:
@@ -110,6 +106,18 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	}
 	q.asked = question{name: name, key: key, rrtype: q.question.Qtype}
 	return q, q.takeRecords(in, o), true
+}
+
+// newQuery returns what the header of in says.
+func newQuery(in []byte, c client) *query {
+	q := &query{
+		id: binary.BigEndian.Uint16(in), opcode: int(in[2]>>3) & 15, recurse: in[2]&1 != 0,
+		limit: minimumSize,
+	}
+	if c.stream {
+		q.limit = streamSize
+	}
+	return q
 }
 
 // takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.

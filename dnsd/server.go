@@ -45,6 +45,9 @@ type Server struct {
 	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
 	healthChanges atomic.Uint64
 
+	updates *updates
+	served  *progress
+
 	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
 	tcp       *streams
@@ -88,6 +91,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -99,6 +103,7 @@ func (s *Server) Apply(changes []tandem.Change) {
 	for len(changes) > 0 {
 		n := together(changes)
 		s.applySome(changes[:n])
+		s.served.advance(changes[n-1].Revision)
 		changes = changes[n:]
 	}
 }
@@ -129,6 +134,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
+	s.served.advance(last)
 }
 
 // Listen binds every address. The error names the one that failed; nothing stays bound then.
@@ -165,6 +171,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
+	wg.Go(func() { s.serveUpdates(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
@@ -195,7 +202,7 @@ func (s *Server) handle(count *counters, in, out []byte, c client) (n int) {
 	if n = s.model.fast(in, out, c); n > 0 {
 		count.fast.Add(1)
 	} else {
-		n = s.model.full(in, out, c)
+		n = s.full(in, out, c)
 		count.full.Add(1)
 	}
 	count.note(out[:n], c.stream)

@@ -31,7 +31,9 @@ type zone struct {
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
 
-	overlaid *atomic.Pointer[overlay] // what RecordSets make of it; holds nil while there are none
+	secondary bool                     // a copy of what other servers say
+	updates   []tandem.UpdateRule      // who may change it
+	overlaid  *atomic.Pointer[overlay] // what RecordSets make of it; holds nil while there are none
 }
 
 // noZone is no zone's number.
@@ -50,6 +52,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	v := &zone{
 		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
+		secondary: len(z.Primaries) > 0, updates: z.Updates,
 	}
 	if len(v.networks) == 0 && z.Role == tandem.RoleService {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
