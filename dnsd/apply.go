@@ -38,6 +38,7 @@ type writer struct {
 	setOf       map[string]*placed // RecordSets by id
 	unpublished []uint32           // zones whose overlay has changed
 	viewNumbers numbering
+	allViews    map[uint32]*tandem.View
 }
 
 // profileUse counts the accounts that share a profile.
@@ -54,7 +55,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
 		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
-		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{},
+		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{}, allViews: map[uint32]*tandem.View{},
 	}
 }
 
@@ -93,6 +94,9 @@ func (w *writer) apply(c tandem.Change) {
 	case tandem.KindRecordSet:
 		r, _ := c.Object.(*tandem.RecordSet)
 		w.applySet(c.ID, r, c.Revision)
+	case tandem.KindView:
+		v, _ := c.Object.(*tandem.View)
+		w.applyView(c.ID, v)
 	case tandem.KindTSIGKey:
 		k, _ := c.Object.(*tandem.TSIGKey)
 		w.applyKey(c.ID, k)

@@ -18,7 +18,7 @@ func (m *model) fast(in, out []byte, c client) int {
 		return 0
 	}
 	z, at := m.zoneOfAsk(&a.q)
-	if z == nil || at == 0 || !z.answers(c.addr) || z.concerns(&a.q, at-1) {
+	if z == nil || at == 0 || !z.answers(c.addr) || z.concerns(&a.q, at-1) || m.dependsOnView(z) {
 		return 0
 	}
 	a.z, a.apexAt = z, headerSize+a.q.size-len(z.apex)

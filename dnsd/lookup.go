@@ -55,7 +55,7 @@ func (m *model) lookupFor(z *zone, q question, by asker) *reply {
 			break
 		}
 		var err error
-		if key, err = wireKey(name); err != nil || m.zoneFor(question{key: key, rrtype: q.rrtype}) != z {
+		if key, err = wireKey(name); err != nil || m.zoneShown(question{key: key, rrtype: q.rrtype}, by.views, by.view) != z {
 			break // the alias leads out of the zone: whoever asks goes on there
 		}
 	}
@@ -78,7 +78,7 @@ func (w *walk) step(name, key string) string {
 	for _, at := range names {
 		var n *node
 		if n, negative = w.at(at); n == nil {
-			if w.m.isAbove([]byte(key)) || w.m.zoneOf(key) != w.zone { // the latter for DS
+			if w.isAbove(key) || w.zoneOf(key) != w.zone { // the latter for DS
 				return w.denial(dns.RcodeSuccess, 0)
 			}
 			return w.fromWildcard(name, closest)
@@ -142,7 +142,7 @@ func (w *walk) fromNode(n *node, name string, negative uint32) string {
 
 // denial says that the name or the type does not exist (RFC 2308 sections 2 and 3).
 func (w *walk) denial(rcode int, negative uint32) string {
-	if w.q.rrtype == dns.TypeDS && w.m.zoneOf(w.q.key) != w.zone {
+	if w.q.rrtype == dns.TypeDS && w.zoneOf(w.q.key) != w.zone {
 		rcode = dns.RcodeSuccess // asked of the parent's side: the name exists, for it is a zone of ours
 	}
 	w.rcode = rcode
@@ -232,7 +232,7 @@ func (w *walk) addHosts(set rrset, owner string) {
 // addressesOf returns the address sets at a name in the zone, also below a delegation, where they are glue.
 func (w *walk) addressesOf(name string) []rrset {
 	key, err := wireKey(name)
-	if err != nil || w.m.zoneOf(key) != w.zone {
+	if err != nil || w.zoneOf(key) != w.zone {
 		return nil
 	}
 	n, _ := w.at(key)

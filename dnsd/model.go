@@ -24,6 +24,7 @@ type model struct {
 	edges    hosts
 	nodes    hosts
 	keyring  keyring
+	views    atomic.Pointer[views] // nil while there is none
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes

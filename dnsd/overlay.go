@@ -207,6 +207,7 @@ func (m *model) holdsLabel(z uint32, label, account string) bool {
 
 // asker is who asks, as far as what a zone says depends on it.
 type asker struct {
+	views  *views // nil: from every zone
 	view   uint32
 	proven bool      // the client's address is true, so that an answer may be large
 	near   *nearness // nil: nobody says where the client is

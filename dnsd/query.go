@@ -13,6 +13,7 @@ const headerSize = 12
 type client struct {
 	addr   netip.Addr
 	stream bool     // TCP: the whole answer fits, and the address is true
+	proven bool     // the address is true: a stream, or a valid cookie
 	key    *tsigKey // that signed the query; nil: none
 }
 
@@ -40,14 +41,32 @@ func (m *model) full(in, out []byte, c client) int {
 	if rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
-	z := m.zoneFor(q.asked)
-	if z == nil || q.question.Qclass != dns.ClassINET || !z.answers(c.addr) {
+	z, by := m.zoneAsked(q, c)
+	if z == nil {
 		return q.refuse(dns.RcodeRefused, out)
 	}
-	if rcode := transferOrMeta(q.asked.rrtype); rcode != dns.RcodeSuccess {
+	if rcode := q.transferOrMeta(); rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
-	return q.answer(m.lookup(z, q.asked), out)
+	return q.answer(m.lookupFor(z, q.asked, by), out)
+}
+
+// zoneAsked returns the zone that answers c, and what is known of c there; nil when it gets REFUSED.
+func (m *model) zoneAsked(q *query, c client) (*zone, asker) {
+	v := m.views.Load()
+	by := asker{views: v, view: v.of(c), proven: c.proven}
+	z := m.zoneShown(q.asked, v, by.view)
+	switch {
+	case q.question.Qclass != dns.ClassINET:
+		q.explain(edeNotSupported)
+	case z == nil:
+		q.explain(edeNotAuthoritative)
+	case !z.answers(c.addr):
+		q.explain(edeProhibited)
+	default:
+		return z, by
+	}
+	return nil, by
 }
 
 // zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
@@ -64,13 +83,15 @@ func (m *model) zoneFor(q question) *zone {
 }
 
 // transferOrMeta returns the rcode for types that are not looked up, NOERROR for all others.
-func transferOrMeta(rrtype uint16) int {
-	switch {
+func (q *query) transferOrMeta() int {
+	switch rrtype := q.asked.rrtype; {
 	case rrtype == dns.TypeANY, !isMeta(rrtype):
 		return dns.RcodeSuccess
 	case rrtype == dns.TypeAXFR, rrtype == dns.TypeIXFR:
+		q.explain(edeProhibited)
 		return dns.RcodeRefused
 	case rrtype == dns.TypeMAILA, rrtype == dns.TypeMAILB:
+		q.explain(edeNotSupported)
 		return dns.RcodeNotImplemented // obsolete since RFC 973
 	}
 	return dns.RcodeFormatError

@@ -189,7 +189,7 @@ func (s *Server) answerStream(conn net.Conn, in []byte, addr netip.Addr) bool {
 	count.tcp.Add(1)
 	out := s.tcp.answers.Get().(*[2 + streamSize]byte)
 	defer s.tcp.answers.Put(out)
-	n := s.handle(count, in, out[2:], client{addr: addr, stream: true})
+	n := s.handle(count, in, out[2:], client{addr: addr, stream: true, proven: true})
 	if n == 0 {
 		count.dropped.Add(1)
 		return false

@@ -15,7 +15,7 @@ import (
 // Trace explains the answers that a client at from gets for name: zone, networks, account, label,
 // group, cluster, nodes with their states and health, TTLs, and the records themselves.
 func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
-	t := &tracer{m: s.model}
+	t := &tracer{m: s.model, by: everybody()}
 	if told := s.told.Load(); told != nil {
 		t.told = *told
 	}
@@ -27,6 +27,7 @@ func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
 type tracer struct {
 	m     *model
 	told  []tandem.NodeHealth
+	by    asker
 	steps []tandem.Step
 }
 
@@ -40,7 +41,9 @@ func (t *tracer) run(name string, from netip.Addr) {
 		t.say("name", "%q is not a domain name: FORMERR", name)
 		return
 	}
-	z := t.m.zoneOf(key)
+	v := t.m.views.Load()
+	t.by.views, t.by.view = v, v.of(client{addr: from})
+	z := t.m.zoneShown(question{key: key, rrtype: dns.TypeNAPTR}, v, t.by.view)
 	if z == nil {
 		t.say("zone", "%s lies in no zone of ours: REFUSED", name)
 		return
@@ -54,6 +57,9 @@ func (t *tracer) run(name string, from netip.Addr) {
 	default:
 		t.say("networks", "%s is not within %v: REFUSED", from, z.networks)
 		return
+	}
+	if t.by.view != noView {
+		t.say("view", "%s is in view %s, whose record sets come first", from, v.ids[t.by.view])
 	}
 	below, top := split(key, z.apex)
 	switch {
@@ -284,7 +290,7 @@ func (t *tracer) group(number uint32) {
 // answers shows what the usual types get.
 func (t *tracer) answers(z *zone, name, key string) {
 	for _, rrtype := range []uint16{dns.TypeNAPTR, dns.TypeSRV, dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS} {
-		r := t.m.lookup(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype})
+		r := t.m.lookupFor(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype}, t.by)
 		text := dns.RcodeToString[r.rcode]
 		records := flatten(r.answer)
 		if len(records) == 0 && r.rcode == dns.RcodeSuccess {
