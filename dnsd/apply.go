@@ -39,6 +39,10 @@ type writer struct {
 	unpublished []uint32           // zones whose overlay has changed
 	viewNumbers numbering
 	allViews    map[uint32]*tandem.View
+
+	listed  *table // "a" or "u" and the owner's id, and a count → tail: the numbers that it lists
+	rangeOf map[string]*tandem.NumberRange
+	ranged  map[string]int // by account id: how many ranges it has
 }
 
 // profileUse counts the accounts that share a profile.
@@ -56,6 +60,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
 		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{}, allViews: map[uint32]*tandem.View{},
+		listed: newTable(), rangeOf: map[string]*tandem.NumberRange{}, ranged: map[string]int{},
 	}
 }
 
@@ -69,6 +74,13 @@ func (w *writer) apply(c tandem.Change) {
 	case tandem.KindAccount:
 		a, _ := c.Object.(*tandem.Account)
 		w.applyAccount(c.ID, a, revision)
+		w.applyAccountNumbers(c.ID, a, revision)
+	case tandem.KindUser:
+		u, _ := c.Object.(*tandem.User)
+		w.applyUser(c.ID, u, revision)
+	case tandem.KindNumberRange:
+		r, _ := c.Object.(*tandem.NumberRange)
+		w.applyRange(c.ID, r, revision)
 	case tandem.KindEdge:
 		raise(&w.edgesChanged, revision)
 		if e, ok := c.Object.(*tandem.Edge); ok {

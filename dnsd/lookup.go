@@ -286,6 +286,8 @@ func (m *model) composed(z *zone, key string) *composition {
 		if p, ok := m.inboundProfile(z, []byte(top)); ok {
 			return &composition{m.inboundRecords(z, p).node(wireLabel(top)+z.apex, below), p.ttl.Negative}
 		}
+	case z.role == tandem.RoleENUM:
+		return m.enumComposition(z, key)
 	case z.role == tandem.RoleService:
 		if r, p, ok := m.forwarding(z, below, top); ok {
 			return &composition{r.at(below, wireLabel(top)+z.apex), p.ttl.Negative}

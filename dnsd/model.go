@@ -23,11 +23,14 @@ type model struct {
 	clusters directory[cluster]
 	edges    hosts
 	nodes    hosts
+	numbers  *numbers
 	keyring  keyring
 	views    atomic.Pointer[views] // nil while there is none
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
+
+	numbersChanged atomic.Uint32 // the same for numbers, and accounts that have some
 }
 
 // hosts are the edges or the nodes.
@@ -77,7 +80,7 @@ type target struct {
 func newModel() *model {
 	return &model{
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
-		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
+		numbers: newNumbers(), edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}
 }
 
@@ -92,6 +95,8 @@ func (m *model) serialOf(z *zone) uint32 {
 		serial = later(serial, m.edgesChanged.Load())
 	case tandem.RoleService:
 		serial = later(serial, m.coreChanged.Load())
+	case tandem.RoleENUM:
+		serial = later(serial, m.numbersChanged.Load())
 	}
 	return serial
 }

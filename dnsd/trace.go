@@ -77,6 +77,8 @@ func (t *tracer) run(name string, from netip.Addr) {
 		t.inbound(z, top)
 	case z.role == tandem.RoleService:
 		t.forwarding(z, below, top)
+	case z.role == tandem.RoleENUM:
+		t.number(z, key)
 	default:
 		t.say("name", "plain records, if any")
 	}

@@ -54,7 +54,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
 		secondary: len(z.Primaries) > 0, updates: z.Updates,
 	}
-	if len(v.networks) == 0 && z.Role == tandem.RoleService {
+	if len(v.networks) == 0 && (z.Role == tandem.RoleService || z.Role == tandem.RoleENUM) {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
 	if key := "\x02ns" + apex; len(z.NameServers) == 0 && t.isEmpty(key) {
