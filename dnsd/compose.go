@@ -43,6 +43,7 @@ type host struct {
 	priority  uint16
 	weight    uint16
 	types     []tandem.RequestType // nodes: none means all
+	networks  []netip.Prefix       // edges: clients that are near
 	state     tandem.NodeState
 	available bool
 	health    health     // nodes: as last told
@@ -54,6 +55,9 @@ func newEdge(e *tandem.Edge) *host {
 	h := &host{
 		id: e.ID, under: "edge", addresses: addressSets(e.Addresses), ports: e.Ports,
 		priority: e.Priority, weight: weightOf(e.Weight), state: tandem.NodeActive, available: true,
+	}
+	for _, n := range e.Networks {
+		h.networks = append(h.networks, unmapped(n))
 	}
 	h.makeWire()
 	return h

@@ -24,6 +24,14 @@ type Config struct {
 	TCPIdle time.Duration `yaml:"tcpIdle"`
 	// TCPQuery is how long one query may take to arrive, and one answer to be taken; zero: 5 s.
 	TCPQuery time.Duration `yaml:"tcpQuery"`
+	// ECS says whom to believe about clients elsewhere (RFC 7871).
+	ECS ECS `yaml:"ecs"`
+}
+
+// ECS lists the resolvers that may say for whom they ask, so that an account's nearest edges are
+// answered. Empty: nobody.
+type ECS struct {
+	Resolvers []netip.Prefix `yaml:"resolvers"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -35,6 +43,11 @@ func (c Config) Validate() error {
 	for i, l := range c.Listen {
 		if !l.IsValid() {
 			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("listen[%d]", i), Reason: "is not an address and port such as 127.0.0.1:53"})
+		}
+	}
+	for i, n := range c.ECS.Resolvers {
+		if !n.IsValid() || n != n.Masked() {
+			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("ecs.resolvers[%d]", i), Reason: "is not a network such as 192.0.2.0/24"})
 		}
 	}
 	for _, f := range []struct {

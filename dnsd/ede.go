@@ -38,6 +38,9 @@ func (q *query) explain(e ede) { q.ede = &dns.EDNS0_EDE{InfoCode: uint16(e), Ext
 
 // addOptions adds to the answer's OPT record what the query's outcome wants.
 func (q *query) addOptions(opt *dns.OPT) {
+	if q.echo != nil {
+		opt.Option = append(opt.Option, q.echo)
+	}
 	if q.ede != nil {
 		opt.Option = append(opt.Option, q.ede)
 	}

@@ -3,6 +3,7 @@ package dnsd
 import (
 	"encoding/binary"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 
@@ -13,19 +14,20 @@ import (
 // what they find is checked against what it was made from, so that a change needs to touch only
 // the object that changed: records made from an older one are seen to be stale and made anew.
 type model struct {
-	zones    *table // apex in wire form → a: zone number
-	zoneAt   directory[zone]
-	above    *table // names above apexes → a: how many zones lie below
-	inbound  *table // zone number and label → a: profile number, b: hash of the account's id, tag: label role
-	accounts *table // account id → a: profile number, b: group number; tail: the hashes of its labels
-	profiles directory[profile]
-	groups   directory[group]
-	clusters directory[cluster]
-	edges    hosts
-	nodes    hosts
-	numbers  *numbers
-	keyring  keyring
-	views    atomic.Pointer[views] // nil while there is none
+	zones     *table // apex in wire form → a: zone number
+	zoneAt    directory[zone]
+	above     *table // names above apexes → a: how many zones lie below
+	inbound   *table // zone number and label → a: profile number, b: hash of the account's id, tag: label role
+	accounts  *table // account id → a: profile number, b: group number; tail: the hashes of its labels
+	profiles  directory[profile]
+	groups    directory[group]
+	clusters  directory[cluster]
+	edges     hosts
+	nodes     hosts
+	numbers   *numbers
+	keyring   keyring
+	resolvers []netip.Prefix        // that are believed when they say for whom they ask
+	views     atomic.Pointer[views] // nil while there is none
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes

@@ -19,16 +19,20 @@ type client struct {
 
 // query is a question that passed the front: what it asks, and what it may be answered with.
 type query struct {
-	id       uint16
-	opcode   int
-	recurse  bool // RD, copied into the answer
-	question dns.Question
-	asked    question
-	edns     bool
-	dnssecOK bool
-	tsig     *dns.TSIG      // of a key that we do not have, for we have none
-	limit    int            // octets that the answer may have
-	ede      *dns.EDNS0_EDE // why there is no better answer; nil: nothing to say
+	id         uint16
+	opcode     int
+	recurse    bool // RD, copied into the answer
+	question   dns.Question
+	asked      question
+	edns       bool
+	dnssecOK   bool
+	tsig       *dns.TSIG        // of a key that we do not have, for we have none
+	limit      int              // octets that the answer may have
+	subnetData []byte           // the client's network, as a resolver says; not looked at yet
+	subnets    int              // how many such options there are
+	subnet     *subnet          // the same once it is believed
+	echo       *dns.EDNS0_LOCAL // the answer's own
+	ede        *dns.EDNS0_EDE   // why there is no better answer; nil: nothing to say
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -41,6 +45,9 @@ func (m *model) full(in, out []byte, c client) int {
 	if rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
+	if rcode := q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
+		return q.refuse(rcode, out)
+	}
 	z, by := m.zoneAsked(q, c)
 	if z == nil {
 		return q.refuse(dns.RcodeRefused, out)
@@ -48,13 +55,15 @@ func (m *model) full(in, out []byte, c client) int {
 	if rcode := q.transferOrMeta(); rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
-	return q.answer(m.lookupFor(z, q.asked, by), out)
+	r := m.lookupFor(z, q.asked, by)
+	q.addSubnet(r)
+	return q.answer(r, out)
 }
 
 // zoneAsked returns the zone that answers c, and what is known of c there; nil when it gets REFUSED.
 func (m *model) zoneAsked(q *query, c client) (*zone, asker) {
 	v := m.views.Load()
-	by := asker{views: v, view: v.of(c), proven: c.proven}
+	by := asker{views: v, view: v.of(c), proven: c.proven, near: q.nearness()}
 	z := m.zoneShown(q.asked, v, by.view)
 	switch {
 	case q.question.Qclass != dns.ClassINET:
@@ -184,7 +193,11 @@ func (q *query) takeEDNS(in []byte, r record) int {
 		if len(o) < 4 || len(o) < 4+int(binary.BigEndian.Uint16(o[2:])) {
 			return dns.RcodeFormatError
 		}
-		o = o[4+int(binary.BigEndian.Uint16(o[2:])):]
+		size := int(binary.BigEndian.Uint16(o[2:]))
+		if binary.BigEndian.Uint16(o) == optionSubnet {
+			q.subnetData, q.subnets = o[4:4+size:4+size], q.subnets+1
+		}
+		o = o[4+size:]
 	}
 	return dns.RcodeSuccess
 }

@@ -91,6 +91,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	m.resolvers = cfg.ECS.Resolvers
 	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
