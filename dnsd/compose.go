@@ -153,8 +153,9 @@ func (h *host) takes(key string) bool {
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	effects := judge(hosts, key)
+	var extras [7][]hostSet
 	for i, s := range services() {
-		r.composeService(placeSRV+i, s, effects)
+		extras[i] = r.composeService(placeSRV+i, s, effects)
 	}
 	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
 		for i := range exists {
@@ -165,11 +166,13 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	for i := range placeSRV {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
+	r.makeChain(extras)
 	return r
 }
 
 // composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.
-func (r *records) composeService(place int, s service, effects []effect) {
+// It returns the addresses that belong beside the SRV set.
+func (r *records) composeService(place int, s service, effects []effect) []hostSet {
 	var srv rrset
 	var extra []hostSet
 	var targets []tandem.Target
@@ -196,6 +199,7 @@ func (r *records) composeService(place int, s service, effects []effect) {
 			Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
 		})
 	}
+	return extra
 }
 
 // composeBase fills in the addresses of all hosts that are in the records and, for those that offer

@@ -120,7 +120,8 @@ func (s *Server) full(in, out []byte, c client) int {
 		if n, done := s.signed(in, out, c); done {
 			return n
 		}
-	} else if isUpdate(in) {
+	}
+	if isUpdate(in) {
 		return s.update(in, out, c)
 	}
 	return s.model.full(in, out, c)

@@ -205,30 +205,6 @@ func (w *walk) redirect(name, key, at string, set rrset) string {
 	return next
 }
 
-// addHosts adds the addresses of the hosts that a set points to, where the type asks for it:
-// RFC 2782 for SRV, RFC 1035 section 3.3 for MX and NS. The size of the answer is what an
-// attacker would want, so no other type gets any.
-func (w *walk) addHosts(set rrset, owner string) {
-	added := map[string]bool{strings.ToLower(owner): true}
-	for _, rr := range set {
-		var host string
-		switch rr := rr.(type) {
-		case *dns.SRV:
-			host = rr.Target
-		case *dns.MX:
-			host = rr.Mx
-		case *dns.NS:
-			host = rr.Ns
-		default:
-			return
-		}
-		if name := strings.ToLower(host); !added[name] {
-			added[name] = true
-			w.extra = append(w.extra, w.addressesOf(host)...)
-		}
-	}
-}
-
 // addressesOf returns the address sets at a name in the zone, also below a delegation, where they are glue.
 func (w *walk) addressesOf(name string) []rrset {
 	key, err := wireKey(name)

@@ -57,6 +57,9 @@ func (m *model) full(in, out []byte, c client) int {
 	}
 	r := m.lookupFor(z, q.asked, by)
 	q.addSubnet(r)
+	if z.faulty && len(r.answer) == 0 {
+		q.explain(edeInvalidData)
+	}
 	return q.answer(r, out)
 }
 

@@ -80,9 +80,13 @@ func (s *Server) serveUpdates(ctx context.Context) {
 	}
 }
 
-// update answers an update that c.key has signed.
+// update answers an update. One that no key of ours has signed is refused.
 func (s *Server) update(in, out []byte, c client) int {
 	q, rcode := parseUpdate(in, c)
+	if rcode == dns.RcodeSuccess && c.key == nil {
+		q.explain(edeProhibited)
+		rcode = dns.RcodeRefused
+	}
 	if rcode == dns.RcodeSuccess {
 		ctx, cancel := context.WithTimeout(context.Background(), updatePatience)
 		rcode = s.runUpdate(ctx, in, q, c)
