@@ -80,6 +80,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	count(failures, "Failed reads and writes.", "direction", "read", func(c *counters) *atomic.Uint64 { return &c.readErrors })
 	count(failures, "Failed reads and writes.", "direction", "write", func(c *counters) *atomic.Uint64 { return &c.writeErrors })
 	count("tandem_dnsd_streams_refused_total", "TCP connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
+	s.updateMetrics(emit)
 	s.tcp.mu.Lock()
 	evicted := s.tcp.evicted
 	s.tcp.mu.Unlock()

@@ -12,8 +12,9 @@
 // (RFC 1034 section 4.3.2, 2181, 2308, 4592, 6672, 8020, 8482). Common questions take a fast path
 // from octets to octets (fast.go); it and the full path share their data and nothing else.
 //
-// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR, NOTIFY and
-// UPDATE are refused.
+// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR and NOTIFY are
+// refused. Dynamic updates (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed
+// resolvers (RFC 7871, nearest.go) tell clients apart.
 package dnsd
 
 import (
@@ -127,6 +128,7 @@ func (s *Server) applySome(changes []tandem.Change) {
 		s.writer.apply(c)
 	}
 	s.writer.publish()
+	s.updates.sets.Store(int64(len(s.writer.setOf)))
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is

@@ -34,6 +34,7 @@ type updates struct {
 	changed atomic.Uint64 // updates that changed something
 	refused atomic.Uint64 // with an rcode other than NOERROR
 	dropped atomic.Uint64 // the queue was full
+	sets    atomic.Int64  // RecordSets
 }
 
 // queuedUpdate is an update over UDP on its way.
@@ -191,6 +192,17 @@ func (s *Server) planUpdate(r *dynamic.Request, q *query, c client) ([]tandem.Ed
 		}
 	}
 	return edits, dns.RcodeSuccess
+}
+
+// updateMetrics hands the readings of dynamic updates, record sets and numbers to emit.
+func (s *Server) updateMetrics(emit func(tandem.Sample)) {
+	const outcomes, help = "tandem_dnsd_updates_total", "Dynamic updates, by what became of them."
+	for outcome, n := range map[string]*atomic.Uint64{"changed": &s.updates.changed, "refused": &s.updates.refused, "dropped": &s.updates.dropped} {
+		emit(tandem.Sample{Name: outcomes, Help: help, Labels: map[string]string{"outcome": outcome}, Value: float64(n.Load())})
+	}
+	emit(tandem.Sample{Name: "tandem_dnsd_updates_queued", Help: "Dynamic updates over UDP that wait.", Gauge: true, Value: float64(len(s.updates.queue))})
+	emit(tandem.Sample{Name: "tandem_dnsd_record_sets", Help: "RecordSets served.", Gauge: true, Value: float64(s.updates.sets.Load())})
+	emit(tandem.Sample{Name: "tandem_dnsd_numbers", Help: "Numbers that accounts and users list.", Gauge: true, Value: float64(s.model.numbers.held.rows.Load() + s.model.numbers.users.rows.Load())})
 }
 
 // progress is the revision of the last change that is served, and those who wait for one.
