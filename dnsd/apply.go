@@ -146,7 +146,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
-		w.carry(number, nil)
+		w.carry(number, nil, nil)
 		return
 	}
 	service := noZone
@@ -157,7 +157,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
-	w.carry(number, built)
+	w.carry(number, built, z)
 	w.zoneAt.set(number, built)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)

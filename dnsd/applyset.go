@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"reflect"
 	"slices"
 	"sync/atomic"
 
@@ -13,6 +14,7 @@ import (
 // layers is what the writer knows of one zone's RecordSets. The overlay is made from it.
 type layers struct {
 	zone   *zone                // as served; nil while there is none
+	object *tandem.Zone         // what it was made from, once that is known
 	at     map[string][]*placed // by owner in wire form
 	counts map[string]int       // sets of zone text at or below a name; nil: not counted yet
 	viewed int                  // how many sets are some view's
@@ -168,8 +170,9 @@ func (l *layers) overlay() *overlay {
 	return o
 }
 
-// carry gives a new version of a zone, nil for none, the RecordSets of the one before it.
-func (w *writer) carry(number uint32, z *zone) {
+// carry gives a new version of a zone, nil for none, the RecordSets of the one before it. They are
+// laid over its text anew only when that has changed.
+func (w *writer) carry(number uint32, z *zone, object *tandem.Zone) {
 	w.publish()
 	l := w.layers[number]
 	if z != nil {
@@ -178,7 +181,14 @@ func (w *writer) carry(number uint32, z *zone) {
 	if l == nil {
 		return
 	}
-	l.zone, l.counts, l.txn = z, nil, nil
+	before, was := l.zone, l.object
+	l.zone, l.object = z, object
+	if z != nil && before != nil && was != nil && len(l.at[z.apex]) == 0 && was.Records == object.Records &&
+		was.Role == object.Role && reflect.DeepEqual(was.NameServers, object.NameServers) {
+		z.overlaid.Store(before.over())
+		return
+	}
+	l.counts, l.txn = nil, nil
 	if z == nil || len(l.at) == 0 {
 		return
 	}
