@@ -59,6 +59,7 @@ func readRecordSet(r *tandem.RecordSet) (key string, rrtype uint16, set rrset, e
 // recordSetType returns the type that text names, or says why no RecordSet can be of it.
 func recordSetType(text string) (uint16, string) {
 	rrtype, ok := dns.StringToType[text]
+	ok = ok && typeText(rrtype) == text
 	if number, found := strings.CutPrefix(text, "TYPE"); found && !ok {
 		n, err := strconv.ParseUint(number, 10, 16)
 		if rrtype, ok = uint16(n), err == nil; ok && typeText(rrtype) != text {
@@ -76,9 +77,9 @@ func recordSetType(text string) (uint16, string) {
 	return rrtype, ""
 }
 
-// typeText returns a type's mnemonic.
+// typeText returns a type's mnemonic. What the library calls Reserved is none.
 func typeText(rrtype uint16) string {
-	if text, ok := dns.TypeToString[rrtype]; ok {
+	if text, ok := dns.TypeToString[rrtype]; ok && strings.ToUpper(text) == text {
 		return text
 	}
 	return "TYPE" + strconv.Itoa(int(rrtype))

@@ -308,3 +308,44 @@ func TestManyRecordSets(t *testing.T) {
 	}
 	s.wantRecords(t, "_acme-challenge.k7.voice.example.net", dns.TypeTXT, `NOERROR, "one more"`)
 }
+
+// FuzzRecordData: what came over the wire and is kept as text comes back as the same octets.
+func FuzzRecordData(f *testing.F) {
+	for _, text := range []string{"A 192.0.2.1", `TXT "a\"b\\c" ""`, "MX 1 a.B.", `NAPTR 1 2 "u" "E2U+sip" "!^(.*)$!sip:\\1@x!" .`, "SVCB 1 . alpn=h2 port=53", "CAA 0 issue \"ca\"",
+		"LOC 52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m", "APL 1:192.0.2.0/24", "TYPE65400 \\# 2 0102", "HINFO a b", "URI 1 2 \"x\"", "TLSA 1 1 1 aabb"} {
+		rr, err := dns.NewRR("x. 60 IN " + text)
+		if err != nil {
+			f.Fatal(text, err)
+		}
+		data, err := packData(rr)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(rr.Header().Rrtype, data)
+	}
+	f.Fuzz(func(t *testing.T, rrtype uint16, data []byte) {
+		if isMeta(rrtype) || isSigning(rrtype) || rrtype == dns.TypeSOA || len(data) == 0 || len(data) > 4000 {
+			return
+		}
+		b := append([]byte{1, 'x', 0, byte(rrtype >> 8), byte(rrtype), 0, 1, 0, 0, 0, 60, byte(len(data) >> 8), byte(len(data))}, data...)
+		rr, n, err := dns.UnpackRR(b, 0)
+		if err != nil || n != len(b) {
+			return
+		}
+		want, err := packData(rr)
+		if err != nil {
+			return
+		}
+		r := recordSet("z.test", "x.z.test", typeText(rrtype), recordData(rr))
+		_, _, set, err := readRecordSet(r)
+		if err != nil {
+			if len(want) == 0 {
+				return
+			}
+			t.Fatalf("%q: %v", r.Records, err)
+		}
+		if got, err := packData(set[0]); err != nil || string(got) != string(want) {
+			t.Fatalf("%q is kept as %q and comes back as %q, %v", want, r.Records, got, err)
+		}
+	})
+}
