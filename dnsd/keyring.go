@@ -75,29 +75,44 @@ func (w *writer) applyKey(id string, k *tandem.TSIGKey) {
 	w.keyring.put(id, &tsigKey{name: id, account: k.Account, algorithm: algorithm + ".", secret: base64.StdEncoding.EncodeToString(secret)})
 }
 
+// signature is a message's TSIG record, verified.
+type signature struct {
+	key  *tsigKey
+	tsig *dns.TSIG
+	at   int // where the record begins
+}
+
+// verify returns the signature of a message that a key of ours has signed.
+func (s *Server) verify(in []byte) (sig signature, ok bool) {
+	if len(in) < headerSize || in[10]|in[11] == 0 {
+		return sig, false
+	}
+	o, whole := outline(in)
+	if !whole || len(o.records) == 0 || o.records[len(o.records)-1].rrtype != dns.TypeTSIG {
+		return sig, false
+	}
+	sig.at = o.records[len(o.records)-1].at
+	rr, _, err := dns.UnpackRR(in, sig.at)
+	if sig.tsig, ok = rr.(*dns.TSIG); err != nil || !ok {
+		return sig, false
+	}
+	sig.key = s.model.keyring.get(sig.tsig.Hdr.Name)
+	if sig.key == nil || !strings.EqualFold(sig.key.algorithm, sig.tsig.Algorithm) {
+		return sig, false
+	}
+	return sig, dns.TsigVerify(slices.Clone(in), sig.key.secret, "", false) == nil // it counts ARCOUNT down in its copy
+}
+
 // signed answers a message that is signed with a key of ours, and signs the answer; done is false for
 // all others.
 func (s *Server) signed(in, out []byte, c client) (n int, done bool) {
-	o, whole := sections{}, false
-	if len(in) > headerSize && binary.BigEndian.Uint16(in[10:]) > 0 {
-		o, whole = outline(in)
-	}
-	if !whole || len(o.records) == 0 || o.records[len(o.records)-1].rrtype != dns.TypeTSIG {
+	sig, ok := s.verify(in)
+	if !ok {
 		return 0, false
 	}
-	last := o.records[len(o.records)-1]
-	rr, _, err := dns.UnpackRR(in, last.at)
-	t, ok := rr.(*dns.TSIG)
-	if err != nil || !ok {
-		return 0, false
-	}
-	k := s.model.keyring.get(t.Hdr.Name)
-	if k == nil || !strings.EqualFold(k.algorithm, t.Algorithm) || dns.TsigVerify(slices.Clone(in), k.secret, "", false) != nil { // it counts ARCOUNT down in its copy
-		return 0, false
-	}
-	bare := slices.Clone(in[:last.at])
+	bare := slices.Clone(in[:sig.at])
 	binary.BigEndian.PutUint16(bare[10:], binary.BigEndian.Uint16(bare[10:])-1)
-	c.key = k
+	c.key = sig.key
 	if n = s.full(bare, out, c); n == 0 {
 		return 0, true
 	}
@@ -106,8 +121,8 @@ func (s *Server) signed(in, out []byte, c client) (n int, done bool) {
 		return n, true
 	}
 	msg.Compress = true
-	msg.SetTsig(t.Hdr.Name, t.Algorithm, 300, time.Now().Unix())
-	b, _, err := dns.TsigGenerate(msg, k.secret, t.MAC, false)
+	msg.SetTsig(sig.tsig.Hdr.Name, sig.tsig.Algorithm, 300, time.Now().Unix())
+	b, _, err := dns.TsigGenerate(msg, sig.key.secret, sig.tsig.MAC, false)
 	if err != nil || len(b) > len(out) {
 		return n, true
 	}

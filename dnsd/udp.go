@@ -107,8 +107,7 @@ func (s *Server) serveUDP(conn *net.UDPConn, count *counters) {
 			continue
 		}
 		count.udp.Add(1)
-		if mayUpdate(in[:n]) {
-			s.updates.put(queuedUpdate{in: in[:n], control: sendFrom(control[:controls]), from: from, conn: conn})
+		if isUpdate(in[:n]) && s.takeUpdate(queuedUpdate{in: in[:n], control: sendFrom(control[:controls]), from: from, conn: conn}) {
 			continue
 		}
 		if n = s.handle(count, in[:n], out, client{addr: from.Addr().Unmap()}); n == 0 {

@@ -50,17 +50,20 @@ func newUpdates() *updates { return &updates{queue: make(chan queuedUpdate, upda
 // isUpdate reports whether in is a request of opcode UPDATE.
 func isUpdate(in []byte) bool { return len(in) >= headerSize && in[2]&0xf8 == dns.OpcodeUpdate<<3 }
 
-// mayUpdate reports whether in is an update that may be signed: all others are refused on the spot.
-func mayUpdate(in []byte) bool { return isUpdate(in) && in[10]|in[11] != 0 }
-
-// put takes an update that came over UDP, whose octets are the caller's.
-func (u *updates) put(q queuedUpdate) {
+// takeUpdate puts an update that came over UDP, whose octets are the caller's, into the queue, and
+// reports whether it is one that a key of ours has signed: all others are refused on the spot, so
+// that they cannot fill it.
+func (s *Server) takeUpdate(q queuedUpdate) bool {
+	if _, ok := s.verify(q.in); !ok {
+		return false
+	}
 	q.in, q.control = slices.Clone(q.in), slices.Clone(q.control)
 	select {
-	case u.queue <- q:
+	case s.updates.queue <- q:
 	default:
-		u.dropped.Add(1)
+		s.updates.dropped.Add(1)
 	}
+	return true
 }
 
 // serveUpdates answers the updates that came over UDP until ctx ends.

@@ -264,3 +264,33 @@ func TestUpdateThatIsNotServed(t *testing.T) {
 		s.wantUpdate(t, updating(t, "z.test", "n.z.test. TXT x"), "ops", dns.RcodeServerFailure)
 	})
 }
+
+// TestUpdateQueue: only signed updates wait, no more than the bound, and one more is counted.
+func TestUpdateQueue(t *testing.T) {
+	s, _ := updatable(t)
+	octets := func(key string) []byte {
+		m := updating(t, "z.test", "n.z.test. TXT x")
+		m.SetEdns0(1232, false)
+		if key == "" {
+			b, _ := m.Pack()
+			return b
+		}
+		m.SetTsig(key+".", dns.HmacSHA256, 300, time.Now().Unix())
+		b, _, err := dns.TsigGenerate(m, base64.StdEncoding.EncodeToString([]byte(testSecret)), "", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if s.takeUpdate(queuedUpdate{in: octets("")}) || s.takeUpdate(queuedUpdate{in: octets("unknown")}) {
+		t.Error("an update that nobody we know has signed waits in the queue")
+	}
+	for range updateQueue + 3 {
+		if !s.takeUpdate(queuedUpdate{in: octets("ops")}) {
+			t.Fatal("a signed update is not taken")
+		}
+	}
+	if len(s.updates.queue) != updateQueue || s.updates.dropped.Load() != 3 {
+		t.Errorf("%d wait and %d were dropped, want %d and 3", len(s.updates.queue), s.updates.dropped.Load(), updateQueue)
+	}
+}
