@@ -70,6 +70,7 @@ type profile struct {
 	targets map[string]*target
 	types   map[string]bool // request types and keys that routes and rules name
 	made    atomic.Pointer[records]
+	nearby  atomic.Pointer[map[uint64]*records] // the same for some of its edges, by which ones; replaced, not changed
 }
 
 // target is what one forwarding name of an account resolves to instead of its group's cluster.

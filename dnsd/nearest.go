@@ -2,8 +2,10 @@ package dnsd
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -104,8 +106,7 @@ func (w *walk) nearest(key string, c *composition) *composition {
 	if len(chosen) == 0 || len(chosen) == len(all) {
 		return c
 	}
-	r := compose(w.zone, chosen, p.ttl.Or(w.zone.ttl), "")
-	near := r.node(wireLabel(top)+w.zone.apex, below)
+	near := p.recordsOf(w.zone, all, chosen).node(wireLabel(top)+w.zone.apex, below)
 	if near == nil {
 		return c
 	}
@@ -117,6 +118,34 @@ func (w *walk) nearest(key string, c *composition) *composition {
 		out.sets = append(out.sets, set)
 	}
 	return &composition{node: out, negative: c.negative}
+}
+
+// mostNearby bounds the choices of edges whose records are kept of one profile.
+const mostNearby = 64
+
+// recordsOf returns the records of inbound names with profile p in z when some of all its edges are
+// chosen, made now if need be.
+func (p *profile) recordsOf(z *zone, all, chosen []*host) *records {
+	var choice uint64
+	for i, h := range all {
+		if i < 64 && slices.Contains(chosen, h) {
+			choice |= 1 << i
+		}
+	}
+	made := p.nearby.Load()
+	if made != nil {
+		if r := (*made)[choice]; r != nil && r.zone == z && slices.Equal(r.from, chosen) {
+			return r
+		}
+	}
+	r := compose(z, chosen, p.ttl.Or(z.ttl), "")
+	next := map[uint64]*records{}
+	if made != nil && len(*made) < mostNearby {
+		next = maps.Clone(*made)
+	}
+	next[choice] = r
+	p.nearby.CompareAndSwap(made, &next)
+	return r
 }
 
 // nearestHosts returns those of hosts that have the longest network around addr, none when no host

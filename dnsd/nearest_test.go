@@ -121,6 +121,21 @@ func TestNearestEdges(t *testing.T) {
 	}
 }
 
+// TestNearestFollows: an edge's change shows at once, also where records were made before.
+func TestNearestFollows(t *testing.T) {
+	s := spread(t)
+	q := subnetQuery("near.voice.test", dns.TypeA, subnetOption("10.1.2.0/24"))
+	for _, addr := range []string{"192.0.2.2", "192.0.2.7", "192.0.2.8"} {
+		s.change(50, tandem.KindEdge, "east", &tandem.Edge{Head: tandem.Head{ID: "east"}, Addresses: []netip.Addr{netip.MustParseAddr(addr)},
+			Ports: tandem.Ports{UDP: 5060}, Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}})
+		for range 2 {
+			if got, want := s.askNear(t, "127.0.0.1", q), "NOERROR, "+addr+"; 10.1.2.0/24/16"; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+	}
+}
+
 // TestNearestGrantsNoSight: a zone's networks go by who asks.
 func TestNearestGrantsNoSight(t *testing.T) {
 	s := spread(t)

@@ -61,6 +61,9 @@ func (t *tracer) run(name string, from netip.Addr) {
 	if t.by.view != noView {
 		t.say("view", "%s is in view %s, whose record sets come first", from, v.ids[t.by.view])
 	}
+	if s := z.over().spot(upward(key, z.apex)); s != nil {
+		t.say("record sets", "%d stand at this name or below it, apart from zone text", s.raw)
+	}
 	below, top := split(key, z.apex)
 	switch {
 	case top == "" || key == z.ns:

@@ -166,3 +166,24 @@ func randomAddr(g *rand.Rand) netip.Addr {
 	}
 	return netip.AddrFrom16([16]byte{0x20, byte(g.IntN(3)), byte(g.IntN(256)) & 0xc0, 15: 1})
 }
+
+// TestTraceShowsViews: an explanation says which view counts, and that record sets stand at a name.
+func TestTraceShowsViews(t *testing.T) {
+	s := viewed(t)
+	steps := func(from string) string {
+		var b strings.Builder
+		for _, step := range s.Trace("a.z.test", netip.MustParseAddr(from)) {
+			fmt.Fprintf(&b, "%s: %s\n", step.What, step.Text)
+		}
+		return b.String()
+	}
+	inside, outside := steps("10.9.9.9"), steps("192.0.2.1")
+	for _, want := range []string{"view: 10.9.9.9 is in view inside", "record sets: 2 stand", "10.0.0.1"} {
+		if !strings.Contains(inside, want) {
+			t.Errorf("no %q in\n%s", want, inside)
+		}
+	}
+	if strings.Contains(outside, "view:") || !strings.Contains(outside, "192.0.2.1") {
+		t.Errorf("from outside:\n%s", outside)
+	}
+}
