@@ -18,6 +18,7 @@ type writer struct {
 	*model
 	log         *slog.Logger
 	accelerator *accelerator // told what changed; nil: nobody is
+	seal        Sealer
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -35,6 +36,16 @@ type writer struct {
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
 	nextProfile    uint32
+
+	layers      map[uint32]*layers // by zone number: what RecordSets make of it
+	setOf       map[string]*placed // RecordSets by id
+	unpublished []uint32           // zones whose overlay has changed
+	viewNumbers numbering
+	allViews    map[uint32]*tandem.View
+
+	listed  *table // "a" or "u" and the owner's id, and a count → tail: the numbers that it lists
+	rangeOf map[string]*tandem.NumberRange
+	ranged  map[string]int // by account id: how many ranges it has
 }
 
 // profileUse counts the accounts that share a profile.
@@ -51,6 +62,8 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
 		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, allDown: map[uint32]tandem.AllDown{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
+		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{}, allViews: map[uint32]*tandem.View{},
+		listed: newTable(), rangeOf: map[string]*tandem.NumberRange{}, ranged: map[string]int{},
 	}
 }
 
@@ -64,6 +77,13 @@ func (w *writer) apply(c tandem.Change) {
 	case tandem.KindAccount:
 		a, _ := c.Object.(*tandem.Account)
 		w.applyAccount(c.ID, a, revision)
+		w.applyAccountNumbers(c.ID, a, revision)
+	case tandem.KindUser:
+		u, _ := c.Object.(*tandem.User)
+		w.applyUser(c.ID, u, revision)
+	case tandem.KindNumberRange:
+		r, _ := c.Object.(*tandem.NumberRange)
+		w.applyRange(c.ID, r, revision)
 	case tandem.KindEdge:
 		raise(&w.edgesChanged, revision)
 		if e, ok := c.Object.(*tandem.Edge); ok {
@@ -87,6 +107,15 @@ func (w *writer) apply(c tandem.Change) {
 		raise(&w.coreChanged, revision)
 		a, _ := c.Object.(*tandem.Assignment)
 		w.applyAssignment(c.ID, a)
+	case tandem.KindRecordSet:
+		r, _ := c.Object.(*tandem.RecordSet)
+		w.applySet(c.ID, r, c.Revision)
+	case tandem.KindView:
+		v, _ := c.Object.(*tandem.View)
+		w.applyView(c.ID, v)
+	case tandem.KindTSIGKey:
+		k, _ := c.Object.(*tandem.TSIGKey)
+		w.applyKey(c.ID, k)
 	}
 }
 
@@ -121,6 +150,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
+		w.carry(number, nil, nil)
 		return
 	}
 	service := noZone
@@ -131,6 +161,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
+	w.carry(number, built, z)
 	w.zoneAt.set(number, built)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)
@@ -276,6 +307,9 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	}
 	if existed {
 		w.releaseProfile(old.a)
+	}
+	if a != nil {
+		w.recheck(a)
 	}
 	w.accelerator.changedLabels(goneLabels)
 	w.accelerator.changedLabels(hashes)

@@ -46,6 +46,7 @@ type host struct {
 	priority  uint16
 	weight    uint16
 	types     []tandem.RequestType // nodes: none means all
+	networks  []netip.Prefix       // edges: clients that are near
 	state     tandem.NodeState
 	available bool
 	health    health         // nodes: as last told
@@ -58,6 +59,9 @@ func newEdge(e *tandem.Edge) *host {
 	h := &host{
 		id: e.ID, under: "edge", addresses: addressSets(e.Addresses), ports: e.Ports,
 		priority: e.Priority, weight: weightOf(e.Weight), state: tandem.NodeActive, available: true,
+	}
+	for _, n := range e.Networks {
+		h.networks = append(h.networks, unmapped(n))
 	}
 	h.makeWire()
 	return h
@@ -153,11 +157,12 @@ func (h *host) takes(key string) bool {
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	effects := judge(hosts, key)
+	var extras [serviceCount][]hostSet
 	order := orders(hosts, effects)
 	for _, i := range inOrder(order) {
 		s := services()[i]
 		s.order = order[i]
-		r.composeService(placeSRV+i, s, effects)
+		extras[i] = r.composeService(placeSRV+i, s, effects)
 	}
 	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
 		for i := range exists {
@@ -168,6 +173,7 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	for i := range placeSRV {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
+	r.makeChain(extras)
 	return r
 }
 
@@ -182,7 +188,8 @@ func inOrder(order [serviceCount]uint16) []int {
 }
 
 // composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.
-func (r *records) composeService(place int, s service, effects []effect) {
+// It returns the addresses that belong beside the SRV set.
+func (r *records) composeService(place int, s service, effects []effect) []hostSet {
 	var srv rrset
 	var extra []hostSet
 	var targets []tandem.Target
@@ -209,6 +216,7 @@ func (r *records) composeService(place int, s service, effects []effect) {
 			Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
 		})
 	}
+	return extra
 }
 
 // composeBase fills in the addresses of all hosts that are in the records and, for those that offer

@@ -49,6 +49,14 @@ type Config struct {
 	XDP xdpMode `yaml:"xdp"`
 	// XDPDevices are the network devices to do it on; empty: those, but for loopback, with an address listened at.
 	XDPDevices []string `yaml:"xdpDevices"`
+	// ECS says whom to believe about clients elsewhere (RFC 7871).
+	ECS ECS `yaml:"ecs"`
+}
+
+// ECS lists the resolvers that may say for whom they ask, so that an account's nearest edges are
+// answered. Empty: nobody.
+type ECS struct {
+	Resolvers []netip.Prefix `yaml:"resolvers"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -63,6 +71,11 @@ func (c Config) Validate() error {
 	errs = append(errs, c.Proxy.faults()...)
 	if _, err := wireKey(dns.Fqdn(c.Host)); err != nil && c.Host != "" {
 		errs = append(errs, tandem.FieldError{Field: "host", Reason: "is not a host name such as ns1.example.net"})
+	}
+	for i, n := range c.ECS.Resolvers {
+		if !n.IsValid() || n != n.Masked() {
+			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("ecs.resolvers[%d]", i), Reason: "is not a network such as 192.0.2.0/24"})
+		}
 	}
 	for _, f := range []struct {
 		field string

@@ -77,6 +77,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	count(failures, "Failed reads and writes.", "direction", "write", func(c *counters) *atomic.Uint64 { return &c.writeErrors })
 	count("tandem_dnsd_streams_refused_total", "Connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
 	s.tcp.metrics(emit)
+	s.updateMetrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_health_changes_total", Help: "Nodes whose part in the answers was changed by their health.", Value: float64(s.healthChanges.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_accounts", Help: "Accounts known.", Gauge: true, Value: float64(s.model.accounts.rows.Load())})

@@ -141,7 +141,7 @@ func (s *Server) serveQUIC(ctx context.Context, d quicDoor) {
 		}
 		conn := &quicConn{Conn: accepted}
 		c := client{
-			addr: addrPortOf(accepted.RemoteAddr()).Addr(), stream: true, transport: overQUIC,
+			addr: addrPortOf(accepted.RemoteAddr()).Addr(), stream: true, proven: true, transport: overQUIC,
 			local: addrPortOf(accepted.LocalAddr()), names: provenNames(accepted.ConnectionState().TLS),
 		}
 		if !s.tcp.add(conn, clientPrefix(c.addr), overQUIC) {

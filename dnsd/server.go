@@ -17,7 +17,9 @@
 // ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
 // budget holds it; TC is never set for its size alone.
 //
-// It leaves transfers, TSIG and DNSSEC to later; AXFR, IXFR, NOTIFY and UPDATE are refused.
+// It leaves transfers and DNSSEC to later; AXFR, IXFR and NOTIFY are refused. Dynamic updates
+// (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed resolvers (RFC 7871,
+// nearest.go) tell clients apart.
 package dnsd
 
 import (
@@ -54,6 +56,9 @@ type Server struct {
 	healthChanges atomic.Uint64
 	panics        atomic.Uint64 // for the log's sake
 
+	updates *updates
+	served  *progress
+
 	counters    []*counters // the first for TCP, then one for each UDP worker
 	listeners   []listener
 	doors       doors         // all others
@@ -82,6 +87,8 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	m.resolvers = cfg.ECS.Resolvers
+	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
@@ -93,17 +100,36 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 
 // Apply takes changes into what is answered. The first query after its return sees them.
 func (s *Server) Apply(changes []tandem.Change) {
-	for _, c := range changes {
-		s.applyOne(c)
+	for len(changes) > 0 {
+		n := atOnce(changes)
+		s.applySome(changes[:n])
+		s.served.advance(changes[n-1].Revision)
+		changes = changes[n:]
 	}
 }
 
-// applyOne takes one change. Each is whole by itself, and health need not wait for a million of them.
-func (s *Server) applyOne(c tandem.Change) {
+// atOnce returns how many of changes, from the first on, are shown at once: one, which is whole by
+// itself, so that health need not wait for a million of them, but RecordSets that follow one another,
+// for a dynamic update may have made them.
+func atOnce(changes []tandem.Change) int {
+	n := 1
+	for changes[0].Kind == tandem.KindRecordSet && n < len(changes) && changes[n].Kind == tandem.KindRecordSet {
+		n++
+	}
+	return n
+}
+
+func (s *Server) applySome(changes []tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	s.writer.apply(c)
-	s.writer.accelerator.changed(c.Kind)
+	for _, c := range changes {
+		s.writer.apply(c)
+	}
+	s.writer.publish()
+	s.updates.sets.Store(int64(len(s.writer.setOf)))
+	for _, c := range changes {
+		s.writer.accelerator.changed(c.Kind)
+	}
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
@@ -112,6 +138,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
+	s.served.advance(last)
 }
 
 // Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
@@ -168,6 +195,7 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
 	s.serveDoors(ctx, &wg)
+	wg.Go(func() { s.serveUpdates(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
@@ -223,5 +251,5 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 		return n
 	}
 	t.full++
-	return s.model.full(in, out, c)
+	return s.full(in, out, c)
 }

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
 )
 
 // countingConn counts writes.

@@ -47,7 +47,7 @@ func (s *Server) serveTCP(ctx context.Context, d door) {
 			continue
 		}
 		c := client{
-			addr: addrPortOf(conn.RemoteAddr()).Addr(), stream: true, transport: d.over(), local: addrPortOf(conn.LocalAddr()),
+			addr: addrPortOf(conn.RemoteAddr()).Addr(), stream: true, proven: true, transport: d.over(), local: addrPortOf(conn.LocalAddr()),
 		}
 		who := clientPrefix(c.addr)
 		if d.proxied {

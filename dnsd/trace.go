@@ -17,7 +17,7 @@ import (
 // label, group, cluster, policy, nodes with their states, health and arithmetic, TTLs, and the records
 // themselves.
 func (s *Server) Trace(name string, from netip.Prefix) []tandem.Step {
-	t := &tracer{m: s.model, now: time.Now()}
+	t := &tracer{m: s.model, now: time.Now(), by: everybody()}
 	if told := s.told.Load(); told != nil {
 		t.told = *told
 	}
@@ -30,6 +30,7 @@ type tracer struct {
 	m     *model
 	told  []tandem.NodeHealth
 	now   time.Time
+	by    asker
 	steps []tandem.Step
 }
 
@@ -43,7 +44,9 @@ func (t *tracer) run(name string, from netip.Prefix) {
 		t.say("name", "%q is not a domain name: FORMERR", name)
 		return
 	}
-	z := t.m.zoneOf(key)
+	v := t.m.views.Load()
+	t.by.views, t.by.view = v, v.of(client{addr: from.Addr()})
+	z := t.m.zoneShown(question{key: key, rrtype: dns.TypeNAPTR}, v, t.by.view)
 	if z == nil {
 		t.say("zone", "%s lies in no zone of ours: REFUSED", name)
 		return
@@ -51,6 +54,12 @@ func (t *tracer) run(name string, from netip.Prefix) {
 	t.say("zone", "%s, role %s, serial %d", z.id, z.role, t.m.serialOf(z))
 	if !t.networks(z, from) {
 		return
+	}
+	if t.by.view != noView {
+		t.say("view", "%s is in view %s, whose record sets come first", clientsOf(from), v.ids[t.by.view])
+	}
+	if s := z.over().spot(upward(key, z.apex)); s != nil {
+		t.say("record sets", "%d stand at this name or below it, apart from zone text", s.raw)
 	}
 	below, top := split(key, z.apex)
 	switch {
@@ -68,6 +77,8 @@ func (t *tracer) run(name string, from netip.Prefix) {
 		t.inbound(z, top)
 	case z.role == tandem.RoleService:
 		t.forwarding(z, below, top)
+	case z.role == tandem.RoleENUM:
+		t.number(z, key)
 	default:
 		t.say("name", "plain records, if any")
 	}
@@ -95,12 +106,17 @@ func (t *tracer) edge(h *host) {
 	t.say("edge", "%s, priority %d, weight %d", h.id, h.priority, h.weight)
 }
 
+// clientsOf writes a network of clients, one address as such.
+func clientsOf(from netip.Prefix) string {
+	if from.IsSingleIP() {
+		return from.Addr().String()
+	}
+	return from.String()
+}
+
 // networks says whether clients of a network are answered, and reports whether some are.
 func (t *tracer) networks(z *zone, from netip.Prefix) bool {
-	who := from.String()
-	if from.IsSingleIP() {
-		who = from.Addr().String()
-	}
+	who := clientsOf(from)
 	within := func(n netip.Prefix) bool { return n.Bits() <= from.Bits() && n.Contains(from.Addr()) }
 	switch {
 	case len(z.networks) == 0:
@@ -233,7 +249,7 @@ func (t *tracer) group(number uint32) {
 // answers shows what the usual types get.
 func (t *tracer) answers(z *zone, name, key string) {
 	for _, rrtype := range []uint16{dns.TypeNAPTR, dns.TypeSRV, dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS} {
-		r := t.m.lookup(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype})
+		r := t.m.lookupFor(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype}, t.by)
 		text := dns.RcodeToString[r.rcode]
 		records := flatten(r.answer)
 		if len(records) == 0 && r.rcode == dns.RcodeSuccess {

@@ -152,6 +152,9 @@ func (w *worker) datagram(i int, now uint32) {
 	if w.proxied && in != nil {
 		in, c, whole = w.unwrap(in, c)
 	}
+	if in != nil && whole && isUpdate(in) && w.takeUpdate(queuedUpdate{in: in, c: c, conn: w.conn, back: w.conn.Return(i)}) {
+		return
+	}
 	if in != nil && whole {
 		n = w.respond(in, w.conn.Answer(i), c)
 	}
@@ -169,7 +172,9 @@ func (w *worker) datagram(i int, now uint32) {
 func (w *worker) respond(in, out []byte, c client) int {
 	f := guard.Read(in)
 	w.tally.ask(&f)
+	cookies := w.watch.Proven
 	verdict, free := w.watch.Judge(c.addr, &f)
+	c.proven = w.watch.Proven > cookies
 	n := 0
 	if verdict == guard.Pass {
 		n = w.answer(&w.tally, in, out, c)

@@ -250,8 +250,8 @@ func (b *builder) buildControl() error {
 func (b *builder) controlDeps() control.Deps {
 	deps := control.Deps{
 		Store: b.store, Reader: b.store, Seal: b.store,
-		CheckZone: dnsd.CheckRecords,
-		Served:    b.Served, Status: b.status, CallLog: b.store,
+		CheckZone: dnsd.CheckRecords, CheckRecordSet: dnsd.CheckRecordSet,
+		Served: b.Served, Status: b.status, CallLog: b.store,
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {

@@ -42,10 +42,10 @@ const (
 // trailing dot.
 type Zone struct {
 	Head
-	Role        ZoneRole       `json:"role" cbor:"2,keyasint,omitempty" explain:"accounts (holds inbound names), service (holds forwarding names, answered only on its networks) or plain."`
+	Role        ZoneRole       `json:"role" cbor:"2,keyasint,omitempty" explain:"accounts (holds inbound names), service (holds forwarding names, answered only on its networks), plain, enum (holds numbers, answered only on its networks) or catalog (lists zones)."`
 	ServiceZone string         `json:"serviceZone,omitempty" cbor:"3,keyasint,omitempty" explain:"For a zone with role accounts: the zone that holds its accounts' forwarding names."`
 	Edges       []string       `json:"edges,omitempty" cbor:"4,keyasint,omitempty" explain:"Connection points of accounts that name none of their own: edge ids."`
-	Networks    []netip.Prefix `json:"networks,omitempty" cbor:"5,keyasint,omitempty" explain:"Client networks that are answered; all others get REFUSED. Empty: everybody, or for a service zone nobody but this machine's loopback."`
+	Networks    []netip.Prefix `json:"networks,omitempty" cbor:"5,keyasint,omitempty" explain:"Client networks that are answered; all others get REFUSED. Empty: everybody, or for a service or enum zone nobody but this machine's loopback."`
 	NameServers []NameServer   `json:"nameServers,omitempty" cbor:"6,keyasint,omitempty" explain:"The NS set at the apex, with addresses for those inside the zone. Empty: ns.<apex> at the addresses of the first edge."`
 	Hostmaster  string         `json:"hostmaster,omitempty" cbor:"7,keyasint,omitempty" explain:"Mailbox of the zone's keeper as a domain name (SOA RNAME). Default hostmaster.<apex>."`
 	TTL         TTL            `json:"ttl,omitzero" cbor:"8,keyasint,omitempty" explain:"Times to live of composed records, in seconds."`
