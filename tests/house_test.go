@@ -41,7 +41,7 @@ var rooms = map[string]room{
 	"internal/rehearsal": {vocabulary + " lb", ""},
 	"internal/node":      {"rooms", "github.com/prometheus/client_golang go.yaml.in/yaml/v3"},
 	"cmd/tandem":         {vocabulary + " internal/control internal/node internal/lab internal/rehearsal dnsd/zonefile dnsd/zonecheck", "github.com/spf13/cobra go.yaml.in/yaml/v3 golang.org/x/term"},
-	"tests":              {vocabulary + " internal/control internal/node internal/lab", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
+	"tests":              {vocabulary + " internal/control internal/node internal/lab dnsd/zonefile dnsd/zonecheck", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
 	"bench":              {vocabulary, "github.com/miekg/dns golang.org/x/sys"},
 	"images":             {"", ""},
 }
