@@ -26,8 +26,9 @@ type writer struct {
 	clusterOfNode                             map[uint32]uint32
 	assigned                                  map[uint32]*tandem.Assignment // by group number
 
-	found map[string]*finding // by node id
-	round uint64              // counts the lists of nodes' health
+	faulty *faultyZones
+	found  map[string]*finding // by node id
+	round  uint64              // counts the lists of nodes' health
 
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
@@ -46,7 +47,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
-		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
+		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, faulty: &faultyZones{reasons: map[string]string{}},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
 	}
 }
@@ -117,16 +118,15 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
+		w.faulty.forget(id)
 		return
 	}
 	service := noZone
 	if z.ServiceZone != "" {
 		service = w.zoneNumbers.of(z.ServiceZone)
 	}
-	built, err := newZone(z, number, service, w.numbersOf(w.edgeNumbers, z.Edges), serial)
-	if err != nil {
-		w.log.Error("zone served without its plain records", "zone", id, "err", err)
-	}
+	built, err := newZone(z, number, service, w.numbersOf(w.edgeNumbers, z.Edges), serial, w.zoneAt.get(number))
+	w.faulty.note(id, err, w.log)
 	w.zoneAt.set(number, built)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)

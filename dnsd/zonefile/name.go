@@ -1,6 +1,12 @@
 package zonefile
 
-import "fmt"
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 const nameRule = "RFC 1035 section 2.3.4"
 
@@ -109,4 +115,36 @@ func Fold(name string) string {
 		}
 	}
 	return name
+}
+
+// Compare orders records as canonical text has them: by owner (RFC 4034 section 6.1), of one owner SOA
+// first and then by type, of one type by data (section 6.3).
+func Compare(a, b *Record) int {
+	rank := func(t uint16) int {
+		if t == TypeSOA {
+			return -1
+		}
+		return int(t)
+	}
+	return cmp.Or(
+		CompareNames(a.Owner, b.Owner),
+		rank(a.Type)-rank(b.Type),
+		bytes.Compare(a.Data, b.Data),
+	)
+}
+
+// CompareNames orders names in wire form canonically (RFC 4034 section 6.1), whatever their case.
+func CompareNames(a, b string) int {
+	return slices.CompareFunc(labelsOf(Fold(a)), labelsOf(Fold(b)), strings.Compare)
+}
+
+// labelsOf returns a name's labels, the last one first.
+func labelsOf(name string) []string {
+	var all []string
+	for len(name) > 1 {
+		all = append(all, name[1:1+name[0]])
+		name = name[1+name[0]:]
+	}
+	slices.Reverse(all)
+	return all
 }

@@ -88,6 +88,10 @@ type Deps struct {
 	Seal   Seal
 	// CheckZone reports faults in a zone's plain records.
 	CheckZone func(*tandem.Zone) error
+	// CountRecords returns how many plain records a zone has, and AccountsIn how many accounts the zone with
+	// an id holds; with them changes that shrink a zone by much are refused.
+	CountRecords func(*tandem.Zone) int
+	AccountsIn   func(zone string) int
 	// Trace explains what DNS answers for a name to a client at from (invalid: this machine).
 	Trace         func(name string, from netip.Addr) ([]tandem.Step, error)
 	Registrations func(by tandem.Principal, account string) []tandem.Binding

@@ -229,12 +229,12 @@ func (b *builder) buildControl() error {
 func (b *builder) controlDeps() control.Deps {
 	deps := control.Deps{
 		Store: b.store, Reader: b.store, Seal: b.store,
-		CheckZone: dnsd.CheckRecords,
-		Served:    b.Served, Status: b.status, CallLog: b.store,
+		CheckZone: dnsd.CheckRecords, CountRecords: dnsd.CountRecords,
+		Served: b.Served, Status: b.status, CallLog: b.store,
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {
-		deps.Trace = b.trace
+		deps.Trace, deps.AccountsIn = b.trace, b.dns.AccountsIn
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
