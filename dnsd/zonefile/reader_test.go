@@ -76,6 +76,8 @@ func TestReader(t *testing.T) {
 		{"its range the wrong way", "$GENERATE 3-1 h$ A 192.0.2.1", `line 1: "3-1" is no range: ` + generateRule},
 		{"CR LF", "a 1 A 192.0.2.1\r\n\r\nb 1 A 192.0.2.2\r\n", "a.example. 1 IN A 192.0.2.1\nb.example. 1 IN A 192.0.2.2"},
 		{"svcb: a key twice", "a 1 SVCB 1 . port=1 port=2", "line 1: bad SVCB: port stands twice (RFC 9460 section 2.1)"},
+		{"svcb: a number that has a name", `a 1 SVCB 1 . key3="\002\001"`, `a.example. 1 IN SVCB 1 . port=513`},
+		{"svcb: the same with too little", `a 1 SVCB 1 . key3="\002"`, "line 1: bad SVCB: port: 02 is no value for it (RFC 9460 section 7)"},
 		{"svcb: mandatory not there", "a 1 SVCB 1 . mandatory=port", "line 1: bad SVCB: mandatory lists port, which is not there, itself or stands twice (RFC 9460 section 8)"},
 	}
 	for _, test := range tests {

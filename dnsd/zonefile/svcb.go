@@ -77,7 +77,14 @@ func parseParameters(w *words) error {
 		if value, err = unescape(nil, value); err != nil {
 			return err
 		}
-		if values[key], err = parseParameter(key, value, given); err != nil {
+		if parameterText(key) != strings.ToLower(string(label)) {
+			// keyNNNNN has octets as they are sent, also where the number has a name (RFC 9460 section 2.1).
+			_, err = parameterValue(key, value)
+			values[key] = append([]byte{}, value...)
+		} else {
+			values[key], err = parseParameter(key, value, given)
+		}
+		if err != nil {
 			return err
 		}
 		keys = append(keys, key)
