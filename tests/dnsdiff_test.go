@@ -278,7 +278,7 @@ func recordText(rr dns.RR) string {
 	}
 	switch rr.Header().Rrtype {
 	case dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypePTR, dns.TypeMX, dns.TypeSRV, dns.TypeDNAME, dns.TypeRP, dns.TypeAFSDB, dns.TypeKX, dns.TypeLP,
-		dns.TypeMINFO, dns.TypeMB, dns.TypeRT:
+		dns.TypeMINFO, dns.TypeRT:
 		return strings.ToLower(rr.String())
 	case dns.TypeA, dns.TypeAAAA:
 		return rr.String()

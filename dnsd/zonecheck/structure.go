@@ -7,6 +7,9 @@ import (
 	"tandem/dnsd/zonefile"
 )
 
+// single are types of which a name has one record at most, beside CNAME, DNAME and SOA.
+var single = map[uint16]string{62: "RFC 7477 section 2.1", 261: "RFC 9606 section 3"} // CSYNC, RESINFO
+
 // apexRecords checks what the apex must have.
 func (c *check) apexRecords() {
 	z := c.zone
@@ -103,6 +106,11 @@ func (c *check) sets() {
 			}
 			if strings.HasPrefix(key, "\x01*") {
 				c.doubt(redirection.first(), "RFC 4592 section 4.4", "a DNAME at the wildcard %s means nothing sure", text(key))
+			}
+		}
+		for t, rfc := range single {
+			if s := n.sets[t]; s != nil && len(s.records) > 1 {
+				c.wrong(s.records[1].at, rfc, "a second %s at %s", zonefile.TypeText(t), text(key))
 			}
 		}
 		if n.sets[zonefile.TypeNSEC3] != nil {
