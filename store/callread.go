@@ -236,7 +236,12 @@ func (s *Store) FollowCalls(ctx context.Context, by tandem.Principal, after tand
 		}
 		if after < durable {
 			var err error
-			if after, err = c.deliver(ctx, by, after, durable, fn); err != nil {
+			if after, err = c.deliver(ctx, by, after, durable, fn); errors.Is(err, ErrAway) {
+				if err = c.health.back(ctx); ctx.Err() != nil {
+					return nil
+				}
+			}
+			if err != nil {
 				return err
 			}
 			continue

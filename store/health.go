@@ -20,7 +20,8 @@ type health struct {
 	mu     sync.Mutex
 	users  sync.WaitGroup // calls in hand; added to under mu, and only while not closing
 	closed bool
-	cause  error // why it failed
+	away   chan struct{} // not nil: another process may have the store; closed when it is back
+	cause  error         // why it failed
 }
 
 func newHealth(name string, log *slog.Logger) *health {
@@ -34,22 +35,26 @@ func (h *health) enter() (leave func(), err error) {
 	if h.closed {
 		return nil, ErrClosed
 	}
+	if h.away != nil {
+		return nil, ErrAway
+	}
 	h.users.Add(1)
 	return h.users.Done, nil
 }
 
-// close refuses further calls and waits for those in hand. It reports whether it was the first.
-func (h *health) close() bool {
+// close refuses further calls and waits for those in hand. It reports whether it was the first, and
+// whether the store is away.
+func (h *health) close() (first, away bool) {
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return false
+		return false, false
 	}
-	h.closed = true
+	h.closed, away = true, h.away != nil
 	close(h.closing)
 	h.mu.Unlock()
 	h.users.Wait()
-	return true
+	return true, away
 }
 
 func (h *health) isClosing() bool {

@@ -173,6 +173,14 @@ func (l *local) trim(batch *pebble.Batch, s *state) error {
 	return batch.DeleteRange(appendLogKey(nil, from), appendLogKey(nil, to), nil)
 }
 
+// stand notes where the log stands after it was opened.
+func (l *local) stand(epoch uint64, last tandem.Revision) {
+	l.progress.Lock()
+	l.epoch = epoch
+	l.progress.Unlock()
+	l.advance(last)
+}
+
 // advance makes revisions up to last known as durable and wakes followers.
 func (l *local) advance(last tandem.Revision) {
 	l.progress.Lock()
@@ -204,7 +212,12 @@ func (l *local) Follow(ctx context.Context, after tandem.Revision, fn func([]tan
 		}
 		if after < durable {
 			var err error
-			if after, err = l.deliver(ctx, after, durable, fn); err != nil {
+			if after, err = l.deliver(ctx, after, durable, fn); errors.Is(err, ErrAway) {
+				if err = l.health.back(ctx); ctx.Err() != nil {
+					return nil
+				}
+			}
+			if err != nil {
 				return err
 			}
 			continue
