@@ -44,6 +44,7 @@ type Server struct {
 	healthChanges atomic.Uint64
 
 	counters  []*counters // the first for TCP, then one for each UDP worker
+	sockets   Sockets
 	listeners []listener
 	tcp       *streams
 }
@@ -62,10 +63,8 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	m := newModel()
 	log = log.With("part", "dnsd")
 	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
-	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
-	for range 1 + len(cfg.Listen)*cfg.Workers {
-		s.counters = append(s.counters, &counters{})
-	}
+	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg), sockets: freshSockets{}}
+	s.counters = append(s.counters, &counters{})
 	return s, nil
 }
 
@@ -94,12 +93,15 @@ func (s *Server) Restored(last tandem.Revision) {
 // Listen binds every address. The error names the one that failed; nothing stays bound then.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
-		l, err := listen(addr, s.cfg.Workers)
+		l, err := listen(s.sockets, addr, s.cfg.Workers)
 		if err != nil {
 			s.close()
 			return fmt.Errorf("dns listener %s: %w", addr, err)
 		}
 		s.listeners = append(s.listeners, l)
+		for range l.udp {
+			s.counters = append(s.counters, &counters{})
+		}
 	}
 	return nil
 }
@@ -113,7 +115,8 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Run serves until ctx ends, then closes the sockets, lets answers in hand go out, and returns nil.
+// Run serves until ctx ends. Then it reads no more packets, takes no more connections, answers what it
+// has read, gives open connections until lastSilence and lastWait to end by themselves, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	next := 1
@@ -126,9 +129,13 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
 	<-ctx.Done()
-	s.close()
+	for _, l := range s.listeners {
+		l.end()
+	}
 	wg.Wait()
+	s.tcp.drain()
 	s.tcp.wait()
+	s.close()
 	return nil
 }
 
