@@ -129,14 +129,20 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
 	<-ctx.Done()
-	for _, l := range s.listeners {
-		l.end()
-	}
+	s.Quit()
 	wg.Wait()
 	s.tcp.drain()
 	s.tcp.wait()
 	s.close()
 	return nil
+}
+
+// Quit reads no more packets and takes no more connections; Run still answers what it has. It is for when
+// another process reads the same sockets, and knows more.
+func (s *Server) Quit() {
+	for _, l := range s.listeners {
+		l.end()
+	}
 }
 
 // close closes every socket, which ends their goroutines.

@@ -42,19 +42,24 @@ func (c Config) Away(dir string, log *slog.Logger) (*Store, error) {
 	if err := c.prepare(s, dir, log); err != nil {
 		return nil, err
 	}
-	s.health.away = make(chan struct{})
+	s.health.away, s.health.gone = make(chan struct{}), true
 	return s, nil
 }
 
-// Suspend closes the databases and gives up the directory, so that another process can have it. Calls
-// in hand are waited for. Until Resume, followers wait, and so do PutBindings, DeleteBindings and
-// RecordCalls as long as their context allows; everything else is ErrAway. What was acknowledged is
-// on disk when it returns. After an error the store is away all the same.
-func (s *Store) Suspend() error {
+// Suspend closes the databases and gives up the directory, so that another process can have it. Calls in
+// hand are waited for, and from then on all are ErrAway but Follow, FollowCalls, PutBindings, DeleteBindings
+// and RecordCalls. These go on until settle has returned, which is told the last revision; then they wait
+// for Resume, as long as their context allows. What was acknowledged is on disk when Suspend returns. After
+// an error the store is away all the same.
+func (s *Store) Suspend(settle func(last tandem.Revision)) error {
 	if s.dir == "" {
 		return errors.New("suspend: the store is in memory")
 	}
-	if err := s.health.leave(); err != nil {
+	err := s.health.leave(func() {
+		_, last := s.Info()
+		settle(last)
+	})
+	if err != nil {
 		return err
 	}
 	return s.letGo()
@@ -86,8 +91,8 @@ func (s *Store) Resume() (err error) {
 	return nil
 }
 
-// leave makes the store away and waits for calls in hand.
-func (h *health) leave() error {
+// leave makes the store away, waits for calls in hand and settle, and then for late ones.
+func (h *health) leave(settle func()) error {
 	h.mu.Lock()
 	switch {
 	case h.closed:
@@ -100,6 +105,11 @@ func (h *health) leave() error {
 	h.away = make(chan struct{})
 	h.mu.Unlock()
 	h.users.Wait()
+	settle()
+	h.mu.Lock()
+	h.gone = true
+	h.mu.Unlock()
+	h.late.Wait()
 	return nil
 }
 
@@ -108,7 +118,7 @@ func (h *health) arrive() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	close(h.away)
-	h.away = nil
+	h.away, h.gone = nil, false
 }
 
 // back returns once the store is not away, at the latest when ctx or the store ends, with the reason.
@@ -129,10 +139,10 @@ func (h *health) back(ctx context.Context) error {
 	}
 }
 
-// enterWhenBack is enter for those who would rather wait than be refused.
+// enterWhenBack is enterLate for those who would rather wait than be refused.
 func (h *health) enterWhenBack(ctx context.Context) (leave func(), err error) {
 	for {
-		if leave, err = h.enter(); !errors.Is(err, ErrAway) {
+		if leave, err = h.enterLate(); !errors.Is(err, ErrAway) {
 			return leave, err
 		}
 		if err := h.back(ctx); err != nil {

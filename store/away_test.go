@@ -47,7 +47,7 @@ func TestSuspend(t *testing.T) {
 	if err := next.Resume(); !errors.Is(err, ErrLocked) {
 		t.Fatalf("Resume while another has it = %v, want ErrLocked", err)
 	}
-	if err := old.Suspend(); err != nil {
+	if err := old.Suspend(func(tandem.Revision) {}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := old.Append(context.Background(), admin, []tandem.Edit{put(account("x"))}); !errors.Is(err, ErrAway) {
@@ -64,7 +64,7 @@ func TestSuspend(t *testing.T) {
 	if got := mustAppend(t, next, put(account("y"))); got != last+1 {
 		t.Errorf("the second owner appends revision %d, want %d", got, last+1)
 	}
-	if err := next.Suspend(); err != nil {
+	if err := next.Suspend(func(tandem.Revision) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := old.Resume(); err != nil {
@@ -92,7 +92,7 @@ func TestCloseAway(t *testing.T) {
 	fill(t, old, 1)
 	seen := make(chan error, 1)
 	_, last := old.Info()
-	if err := old.Suspend(); err != nil {
+	if err := old.Suspend(func(tandem.Revision) {}); err != nil {
 		t.Fatal(err)
 	}
 	next := openAt(t, dir)

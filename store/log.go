@@ -240,7 +240,7 @@ func (l *local) position() (tandem.Revision, <-chan struct{}) {
 
 // deliver gives fn the changes after one revision up to another, and returns the last one given.
 func (l *local) deliver(ctx context.Context, after, to tandem.Revision, fn func([]tandem.Change) error) (tandem.Revision, error) {
-	leave, err := l.health.enter()
+	leave, err := l.health.enterLate()
 	if err != nil {
 		return after, err
 	}

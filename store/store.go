@@ -33,7 +33,7 @@ var (
 	ErrFailed  = errors.New("store failed")
 	ErrClosed  = errors.New("store closed")
 	// ErrAway is what a store answers while another process may have its directory; see Suspend.
-	ErrAway = errors.New("the store is being handed to a new process; try again in a moment")
+	ErrAway = tandem.ErrAway
 )
 
 // Config says how a store is opened.

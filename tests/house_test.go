@@ -29,6 +29,7 @@ var rooms = map[string]room{
 	"intproxy":           {vocabulary, ""},
 	"message":            {vocabulary, ""},
 	"internal/fleet":     {vocabulary + " store", "github.com/nats-io/nats.go github.com/nats-io/nats-server/v2"},
+	"internal/handover":  {"", "golang.org/x/sys"},
 	"internal/host":      {vocabulary, "github.com/vishvananda/netlink golang.org/x/sys"},
 	"internal/resolve":   {vocabulary, "github.com/miekg/dns"},
 	"internal/egress":    {"", ""},

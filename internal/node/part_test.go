@@ -96,7 +96,10 @@ func TestFirstFailureEndsAll(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer kept.Close()
-			n := &Node{log: log, ready: make(chan struct{}), served: newProgress()}
+			n, err := New(&Config{Data: t.TempDir(), Metrics: &Metrics{Listen: netip.MustParseAddrPort("127.0.0.1:0")}}, log)
+			if err != nil {
+				t.Fatal(err)
+			}
 			ended := false
 			first := func(ctx context.Context) error { <-ctx.Done(); ended = true; return nil }
 			ctx, cancel := context.WithCancel(t.Context())
