@@ -73,10 +73,12 @@ type target struct {
 }
 
 func newModel() *model {
-	return &model{
+	m := &model{
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
 		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}
+	m.inbound.filling, m.accounts.filling = true, true // until the snapshot has been applied
+	return m
 }
 
 // serialOf returns z's serial: the revision of the last change that may have touched its answers

@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -80,6 +81,18 @@ func (s *Server) applyOne(c tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.apply(c)
+}
+
+// Expect says that a snapshot of about so many objects follows, so that there is room for them. Restored gives
+// back what was too much.
+func (s *Server) Expect(objects int) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	for _, t := range []*table{s.writer.inbound, s.writer.accounts} {
+		// Shards are filled by chance: four standard deviations more make it unlikely that one overflows.
+		each := objects / shards
+		t.expect = each + int(4*math.Sqrt(float64(each)))
+	}
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is

@@ -179,8 +179,9 @@ func (s *Store) RemoveCopy() error {
 	return nil
 }
 
-// SnapshotCopy is Snapshot of the copy that another process made of this store. The store may be away.
-func (s *Store) SnapshotCopy(ctx context.Context, fn func([]tandem.Change) error) (tandem.Revision, error) {
+// SnapshotCopy is Snapshot of the copy that another process made of this store, which may be away. It first
+// tells expect how many objects there are.
+func (s *Store) SnapshotCopy(ctx context.Context, expect func(objects int), fn func([]tandem.Change) error) (tandem.Revision, error) {
 	from := &Store{keys: s.keys}
 	dir := filepath.Join(s.dir, copyName)
 	if err := s.cfg.prepare(from, dir, s.health.log); err != nil {
@@ -200,5 +201,6 @@ func (s *Store) SnapshotCopy(ctx context.Context, fn func([]tandem.Change) error
 		return 0, err
 	}
 	from.stand(from.state.epoch, from.state.last)
+	expect(from.Objects())
 	return from.Snapshot(ctx, fn)
 }

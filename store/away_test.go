@@ -119,7 +119,7 @@ func TestSnapshotCopy(t *testing.T) {
 	}
 	t.Cleanup(func() { next.Close() })
 	discard := func([]tandem.Change) error { return nil }
-	if _, err := next.SnapshotCopy(context.Background(), discard); err == nil {
+	if _, err := next.SnapshotCopy(context.Background(), func(int) {}, discard); err == nil {
 		t.Error("SnapshotCopy without a copy succeeds")
 	}
 	for _, n := range []int{2500, 2501} { // a second copy replaces the first
@@ -132,7 +132,8 @@ func TestSnapshotCopy(t *testing.T) {
 		_, want := old.Info()
 		mustAppend(t, old, put(account("a0")))
 		accounts := 0
-		last, err := next.SnapshotCopy(context.Background(), func(changes []tandem.Change) error {
+		expected := 0
+		last, err := next.SnapshotCopy(context.Background(), func(n int) { expected = n }, func(changes []tandem.Change) error {
 			for _, c := range changes {
 				if c.Kind == tandem.KindAccount {
 					accounts++
@@ -140,8 +141,8 @@ func TestSnapshotCopy(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || last != want || accounts != n {
-			t.Errorf("SnapshotCopy = %d, %v with %d accounts; want %d with %d", last, err, accounts, want, n)
+		if err != nil || last != want || accounts != n || expected != n+len(ground()) {
+			t.Errorf("SnapshotCopy = %d, %v with %d accounts, %d objects expected; want %d with %d", last, err, accounts, expected, want, n)
 		}
 	}
 	if err := next.RemoveCopy(); err != nil {

@@ -38,7 +38,7 @@ var rooms = map[string]room{
 	"internal/shell":     {vocabulary + " internal/control", ""},
 	"internal/lab":       {vocabulary + " internal/control", "github.com/emiago/sipgo golang.org/x/net"},
 	"internal/rehearsal": {vocabulary + " lb", ""},
-	"internal/node":      {"rooms", "github.com/prometheus/client_golang go.yaml.in/yaml/v3"},
+	"internal/node":      {"rooms", "github.com/prometheus/client_golang go.yaml.in/yaml/v3 golang.org/x/sys"},
 	"cmd/tandem":         {vocabulary + " internal/control internal/node internal/lab internal/rehearsal", "github.com/spf13/cobra go.yaml.in/yaml/v3 golang.org/x/term"},
 	"tests":              {vocabulary + " internal/control internal/node internal/lab", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
 	"bench":              {vocabulary, "github.com/miekg/dns golang.org/x/sys"},

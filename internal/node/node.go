@@ -92,6 +92,7 @@ func (n *Node) live(ctx context.Context) (err error) {
 	if n.succession.line != nil {
 		last, err = n.takeOver(ctx, kept, parts)
 	} else {
+		expect(parts, kept.Objects())
 		last, err = restore(ctx, kept.Snapshot, parts)
 	}
 	if err != nil {
@@ -143,13 +144,32 @@ func bindError(err error) error {
 // snapshot gives all objects to a function and returns the revision that they are of.
 type snapshot func(context.Context, func([]tandem.Change) error) (tandem.Revision, error)
 
-// restore gives every part a snapshot, and returns the revision that it is of.
-func restore(ctx context.Context, from snapshot, parts []part) (tandem.Revision, error) {
-	last, err := from(ctx, func(changes []tandem.Change) error {
-		apply(parts, changes)
-		return nil
+// expect tells parts how many objects a snapshot will have.
+func expect(parts []part, objects int) {
+	for _, p := range parts {
+		if p.expect != nil {
+			p.expect(objects)
+		}
+	}
+}
+
+// restore gives every part a snapshot, and returns the revision that it is of. One processor reads while
+// another applies.
+func restore(ctx context.Context, from snapshot, parts []part) (last tandem.Revision, err error) {
+	batches := make(chan []tandem.Change, 4)
+	working, ctx := errgroup.WithContext(ctx)
+	working.Go(func() (err error) {
+		defer close(batches)
+		last, err = from(ctx, func(changes []tandem.Change) error {
+			batches <- changes // it is taken until the end, whatever happens
+			return nil
+		})
+		return err
 	})
-	if err != nil {
+	for changes := range batches {
+		apply(parts, changes)
+	}
+	if err := working.Wait(); err != nil {
 		return 0, err
 	}
 	apply(parts, nil) // an empty store gave no batch, and each part must know that it has seen it all

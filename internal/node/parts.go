@@ -24,6 +24,7 @@ type part struct {
 	run      func(context.Context) error
 	listen   func() error
 	apply    func([]tandem.Change)
+	expect   func(objects int)     // told how many a snapshot to come has
 	restored func(tandem.Revision) // told the revision of the snapshot that was applied
 	metrics  func(emit func(tandem.Sample))
 	addrs    func() map[string][]string // by listener, after listen
@@ -97,7 +98,7 @@ func (b *builder) buildDNS() (err error) {
 	b.dns.UseSockets(b.succession.sockets)
 	b.health = b.dns.Health
 	b.parts = append(b.parts, part{
-		name: "dns", quit: b.dns.Quit, listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
+		name: "dns", quit: b.dns.Quit, expect: b.dns.Expect, listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
 		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
 	})
 	return nil

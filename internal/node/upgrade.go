@@ -85,7 +85,9 @@ func (n *Node) openStore() (*store.Store, error) {
 // takeOver gives every part the whole store as restore does, from a copy while the process before
 // serves, and then takes the store.
 func (n *Node) takeOver(ctx context.Context, kept *store.Store, parts []part) (tandem.Revision, error) {
-	last, err := restore(ctx, kept.SnapshotCopy, parts)
+	last, err := restore(ctx, func(ctx context.Context, fn func([]tandem.Change) error) (tandem.Revision, error) {
+		return kept.SnapshotCopy(ctx, func(objects int) { expect(parts, objects) }, fn)
+	}, parts)
 	if err == nil {
 		err = kept.RemoveCopy()
 	}
