@@ -78,7 +78,7 @@ func propagation(ctx context.Context, dir string, at netip.AddrPort, accounts in
 	var took []float64
 	for i := range changes {
 		name := fmt.Sprintf("moved%d", i)
-		text := accountLine(i*accounts/changes, apex, name)
+		text := accountLine((2*i+1)*accounts/(2*changes), apex, name) // neither the first nor the last one
 		begin := time.Now()
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://tandem/v1/apply", strings.NewReader(text))
 		if err != nil {
