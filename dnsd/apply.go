@@ -16,7 +16,8 @@ import (
 // Server.applying uses it.
 type writer struct {
 	*model
-	log *slog.Logger
+	log         *slog.Logger
+	accelerator *accelerator // told what changed; nil: nobody is
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -25,6 +26,8 @@ type writer struct {
 	members                                   map[uint32][]uint32 // cluster number → node numbers
 	clusterOfNode                             map[uint32]uint32
 	assigned                                  map[uint32]*tandem.Assignment // by group number
+
+	allDown map[uint32]tandem.AllDown // by cluster number, where one is not answered as configured
 
 	found map[string]*finding // by node id
 	round uint64              // counts the lists of nodes' health
@@ -56,7 +59,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
-		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
+		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, allDown: map[uint32]tandem.AllDown{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
 	}
 }
@@ -84,7 +87,8 @@ func (w *writer) apply(c tandem.Change) {
 		w.applyNode(c.ID, n)
 	case tandem.KindCluster:
 		raise(&w.coreChanged, revision)
-		w.rebuildCluster(w.clusterNumbers.of(c.ID), c.ID, c.Object != nil)
+		x, _ := c.Object.(*tandem.Cluster)
+		w.applyCluster(c.ID, x)
 	case tandem.KindGroup:
 		raise(&w.coreChanged, revision)
 		g, _ := c.Object.(*tandem.Group)
@@ -193,13 +197,37 @@ func (w *writer) applyNode(id string, n *tandem.Node) {
 	}
 	h := newNode(n)
 	h.health = w.healthOf(id)
-	w.nodes.put(number, h)
 	c := w.clusterNumbers.of(n.Cluster)
+	h.allDown = w.allDown[c]
+	w.nodes.put(number, h)
 	if _, ok := w.clusterOfNode[number]; !ok {
 		w.clusterOfNode[number] = c
 		w.members[c] = append(w.members[c], number)
 	}
 	w.refreshCluster(c)
+}
+
+// applyCluster puts or, with c nil, removes a cluster. Its policy shows at its nodes, which names may
+// list without it.
+func (w *writer) applyCluster(id string, c *tandem.Cluster) {
+	number := w.clusterNumbers.of(id)
+	policy := tandem.AllDown("")
+	if c != nil && c.Health != nil && c.Health.AllDown != tandem.FailOpen {
+		policy = c.Health.AllDown
+	}
+	if policy == "" {
+		delete(w.allDown, number)
+	} else {
+		w.allDown[number] = policy
+	}
+	for _, n := range w.members[number] {
+		if h := w.nodes.at.get(n); h != nil && h.allDown != policy {
+			next := *h
+			next.allDown = policy
+			w.nodes.at.set(n, &next)
+		}
+	}
+	w.rebuildCluster(number, id, c != nil)
 }
 
 // refreshCluster makes a cluster anew from its present nodes, if it exists.
@@ -240,6 +268,7 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	key := []byte(id)
 	old, oldLabels, existed := w.accounts.getTail(key)
 	idHash := w.accounts.hash(key)
+	goneLabels := oldLabels
 	if existed {
 		w.touch(w.profiles.get(old.a), revision)
 	}
@@ -260,6 +289,8 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	if existed {
 		w.releaseProfile(old.a)
 	}
+	w.accelerator.changedLabels(goneLabels)
+	w.accelerator.changedLabels(hashes)
 }
 
 // touch raises the serials of the zones that answer for accounts with profile p.

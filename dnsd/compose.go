@@ -20,9 +20,12 @@ type service struct {
 	order     uint16 // NAPTR order: lower is preferred
 }
 
+// serviceCount is how many ways there are.
+const serviceCount = 7
+
 // services returns what a name can offer. TLS comes first, for a client that can speak it should;
 // then UDP before TCP, which saves phones a connection; WebSockets last, for browsers know no NAPTR.
-func services() [7]service {
+func services() [serviceCount]service {
 	return [...]service{
 		{tandem.TLS, "_sips", "_tcp", "SIPS+D2T", 10},
 		{tandem.UDP, "_sip", "_udp", "SIP+D2U", 20},
@@ -45,8 +48,9 @@ type host struct {
 	types     []tandem.RequestType // nodes: none means all
 	state     tandem.NodeState
 	available bool
-	health    health     // nodes: as last told
-	wire      [2]wireSet // A, AAAA at its own name; their TTL is the zone's
+	health    health         // nodes: as last told
+	allDown   tandem.AllDown // nodes: their cluster's policy
+	wire      [2]wireSet     // A, AAAA at its own name; their TTL is the zone's
 }
 
 // newEdge returns e as a host.
@@ -149,7 +153,10 @@ func (h *host) takes(key string) bool {
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	effects := judge(hosts, key)
-	for i, s := range services() {
+	order := orders(hosts, effects)
+	for _, i := range inOrder(order) {
+		s := services()[i]
+		s.order = order[i]
 		r.composeService(placeSRV+i, s, effects)
 	}
 	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
@@ -162,6 +169,16 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
 	return r
+}
+
+// inOrder returns the numbers of services by their NAPTR order; those without one come last.
+func inOrder(order [serviceCount]uint16) []int {
+	numbers := make([]int, len(order))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	slices.SortStableFunc(numbers, func(a, b int) int { return cmp.Compare(order[a]-1, order[b]-1) })
+	return numbers
 }
 
 // composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"tandem/internal/tandem"
 )
 
@@ -15,15 +17,38 @@ type Config struct {
 	Listen []netip.AddrPort `yaml:"listen"`
 	// Workers is how many sockets share each UDP address; zero: one per CPU.
 	Workers int `yaml:"workers"`
-	// TCPConnections bounds all TCP connections together, of which the one that has waited longest makes
+	// TLS, QUIC and Proxy are further listeners.
+	TLS   TLS   `yaml:"tls"`
+	QUIC  QUIC  `yaml:"quic"`
+	Proxy Proxy `yaml:"proxy"`
+	// Host is the name of this server that clients of TLS and QUIC verify, such as ns1.example.net;
+	// "": the records that tell of those transports stand at name servers of our own making only.
+	Host string `yaml:"host"`
+	// DDR answers _dns.resolver.arpa (RFC 9462) with Host; nil: when there is TLS or QUIC.
+	DDR *bool `yaml:"ddr"`
+	// TCPConnections bounds all connections over TCP, TLS and QUIC together, of which the one that has waited longest makes
 	// room for a new one; zero: 1000.
 	TCPConnections int `yaml:"tcpConnections"`
 	// TCPPerClient bounds those of one address, or of one IPv6 /64; zero: 20.
 	TCPPerClient int `yaml:"tcpPerClient"`
-	// TCPIdle ends a connection that asks nothing; zero: 10 s (RFC 7766 section 6.2.3).
+	// TCPIdle ends a connection that asks nothing; zero: 10 s (RFC 7766 section 6.2.3). Clients that
+	// ask are told (RFC 7828).
 	TCPIdle time.Duration `yaml:"tcpIdle"`
-	// TCPQuery is how long one query may take to arrive, and one answer to be taken; zero: 5 s.
+	// TCPQuery is how long one query, or a handshake, may take to arrive, and one answer to be taken;
+	// zero: 5 s.
 	TCPQuery time.Duration `yaml:"tcpQuery"`
+	// NSID is told to those who ask which server it is that answers (RFC 5001); empty: nobody is told.
+	NSID string `yaml:"nsid"`
+	// Cookies are the secrets of DNS cookies.
+	Cookies Cookies `yaml:"cookies"`
+	// RateLimit bounds what UDP clients get who do not prove their address.
+	RateLimit RateLimit `yaml:"rateLimit"`
+	// XDP says whether common questions are answered where packets arrive: off, native (in the network
+	// device's driver), generic, or auto, native where there is such a driver. Where it cannot be done all
+	// is answered over sockets. Empty: off.
+	XDP xdpMode `yaml:"xdp"`
+	// XDPDevices are the network devices to do it on; empty: those, but for loopback, with an address listened at.
+	XDPDevices []string `yaml:"xdpDevices"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -32,10 +57,12 @@ func (c Config) Validate() error {
 	if len(c.Listen) == 0 {
 		errs = append(errs, tandem.FieldError{Field: "listen", Reason: "is missing: at least one address and port"})
 	}
-	for i, l := range c.Listen {
-		if !l.IsValid() {
-			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("listen[%d]", i), Reason: "is not an address and port such as 127.0.0.1:53"})
-		}
+	errs = append(errs, addressFaults("listen", c.Listen)...)
+	errs = append(errs, c.TLS.faults()...)
+	errs = append(errs, c.QUIC.faults()...)
+	errs = append(errs, c.Proxy.faults()...)
+	if _, err := wireKey(dns.Fqdn(c.Host)); err != nil && c.Host != "" {
+		errs = append(errs, tandem.FieldError{Field: "host", Reason: "is not a host name such as ns1.example.net"})
 	}
 	for _, f := range []struct {
 		field string
@@ -48,8 +75,22 @@ func (c Config) Validate() error {
 			errs = append(errs, tandem.FieldError{Field: f.field, Reason: "is below zero"})
 		}
 	}
+	if len(c.NSID) > nsidSize {
+		errs = append(errs, tandem.FieldError{Field: "nsid", Reason: fmt.Sprintf("is longer than %d octets", nsidSize)})
+	}
+	errs = c.XDP.fault(c.RateLimit.faults(c.Cookies.faults(errs)))
 	if len(errs) == 0 {
 		return nil
+	}
+	return errs
+}
+
+// addressFaults reports what in a list is no address and port.
+func addressFaults(field string, addrs []netip.AddrPort) (errs tandem.FieldErrors) {
+	for i, a := range addrs {
+		if !a.IsValid() {
+			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("%s[%d]", field, i), Reason: "is not an address and port such as 127.0.0.1:53"})
+		}
 	}
 	return errs
 }
@@ -61,6 +102,10 @@ func (c Config) withDefaults(cpus int) Config {
 	c.TCPPerClient = orDefault(c.TCPPerClient, 20)
 	c.TCPIdle = orDefault(c.TCPIdle, 10*time.Second)
 	c.TCPQuery = orDefault(c.TCPQuery, 5*time.Second)
+	c.Cookies.DemandAbove = orDefault(c.Cookies.DemandAbove, 100_000)
+	c.RateLimit.AnswersPerSecond = orDefault(c.RateLimit.AnswersPerSecond, 200)
+	c.RateLimit.Slip = orDefault(c.RateLimit.Slip, 2)
+	c.RateLimit.Buckets = orDefault(c.RateLimit.Buckets, 1<<16)
 	return c
 }
 

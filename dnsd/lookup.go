@@ -263,6 +263,9 @@ type composition struct {
 // not of that kind. An account's label and everything below it is the account's: plain records
 // there are not served.
 func (m *model) composed(z *zone, key string) *composition {
+	if c := m.designated(z, key); c != nil {
+		return c
+	}
 	if key == z.ns {
 		return &composition{node: nodeOf(m.serverAddresses(z)...)}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"tandem/dnsd/guard"
 	"tandem/internal/tandem"
 )
 
@@ -23,6 +24,9 @@ type model struct {
 	clusters directory[cluster]
 	edges    hosts
 	nodes    hosts
+	edns     ednsFacts
+
+	designation atomic.Pointer[designation] // nil: no transport that encrypts
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
@@ -74,6 +78,7 @@ type target struct {
 
 func newModel() *model {
 	m := &model{
+		edns:  ednsFacts{jar: guard.NewJar()},
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
 		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}

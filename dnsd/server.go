@@ -12,8 +12,12 @@
 // (RFC 1034 section 4.3.2, 2181, 2308, 4592, 6672, 8020, 8482). Common questions take a fast path
 // from octets to octets (fast.go); it and the full path share their data and nothing else.
 //
-// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR, NOTIFY and
-// UPDATE are refused.
+// It is no reflector: before the question and after the answer dnsd/guard decides whether a UDP client
+// that has not proved its address, by a cookie (RFC 7873, 9018), gets an answer in full, a short one with TC or BADCOOKIE, or none.
+// ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
+// budget holds it; TC is never set for its size alone.
+//
+// It leaves transfers, TSIG and DNSSEC to later; AXFR, IXFR, NOTIFY and UPDATE are refused.
 package dnsd
 
 import (
@@ -23,11 +27,16 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"tandem/dnsd/batch"
+	"tandem/dnsd/guard"
 	"tandem/internal/tandem"
 )
 
@@ -35,6 +44,7 @@ import (
 // time; everything else may be called by anyone at any time.
 type Server struct {
 	cfg   Config
+	deps  Deps
 	log   *slog.Logger
 	model *model
 
@@ -43,29 +53,45 @@ type Server struct {
 
 	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
 	healthChanges atomic.Uint64
+	panics        atomic.Uint64 // for the log's sake
 
-	counters  []*counters // the first for TCP, then one for each UDP worker
-	sockets   Sockets
-	listeners []listener
-	tcp       *streams
+	counters    []*counters // the first for TCP, then one for each UDP worker
+	listeners   []listener
+	doors       doors         // all others
+	workers     []*batch.Conn // while Run runs
+	starting    sync.Mutex    // guards workers
+	reading     sync.WaitGroup
+	sockets     Sockets
+	guard       *guard.Guard
+	accelerator *accelerator // nil without XDP
+	tcp         *streams
+	converse    conversation // answers what takes more than one message; nil: nothing does
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
 type listener struct {
-	udp []*net.UDPConn
+	udp []*os.File
 	tcp *net.TCPListener
 }
 
 // New returns a server that holds no zone yet.
-func New(cfg Config, log *slog.Logger) (*Server, error) {
+func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
 	m := newModel()
 	log = log.With("part", "dnsd")
 	cfg = cfg.withDefaults(runtime.GOMAXPROCS(0))
-	s := &Server{cfg: cfg, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg), sockets: freshSockets{}}
-	s.counters = append(s.counters, &counters{})
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg), sockets: freshSockets{}}
+	m.edns.nsid = cfg.NSID
+	cfg.Cookies.useSecrets(m.edns.jar)
+	s.guard = newGuard(cfg, m.edns.jar)
+	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
+		s.counters = append(s.counters, &counters{})
+	}
 	return s, nil
 }
 
@@ -81,6 +107,7 @@ func (s *Server) applyOne(c tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.apply(c)
+	s.writer.accelerator.changed(c.Kind)
 }
 
 // Expect says that a snapshot of about so many objects follows, so that there is room for them. Restored gives
@@ -103,7 +130,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.writer.restore(serialOfRevision(last))
 }
 
-// Listen binds every address. The error names the one that failed; nothing stays bound then.
+// Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
 		l, err := listen(s.sockets, addr, s.cfg.Workers)
@@ -112,10 +139,20 @@ func (s *Server) Listen() error {
 			return fmt.Errorf("dns listener %s: %w", addr, err)
 		}
 		s.listeners = append(s.listeners, l)
-		for range l.udp {
-			s.counters = append(s.counters, &counters{})
-		}
 	}
+	if err := s.listenDoors(); err != nil {
+		s.close()
+		s.doors.closeQUIC()
+		return err
+	}
+	sockets := 0
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
+		sockets += len(l.udp)
+	}
+	for len(s.counters) < 1+sockets { // the process before had more workers
+		s.counters = append(s.counters, &counters{})
+	}
+	s.accelerate()
 	return nil
 }
 
@@ -131,59 +168,119 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Run serves until ctx ends. Then it reads no more packets, takes no more connections, answers what it
 // has read, gives open connections until lastSilence and lastWait to end by themselves, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	next := 1
-	for _, l := range s.listeners {
-		for _, conn := range l.udp {
-			count := s.counters[next]
-			next++
-			wg.Go(func() { s.serveUDP(conn, count) })
-		}
-		wg.Go(func() { s.serveTCP(l.tcp) })
+	defer s.doors.closeQUIC()
+	defer s.close()
+	if ctx.Err() != nil {
+		return nil // nothing is read: it may be another process's
 	}
+	var wg sync.WaitGroup
+	if err := s.read(); err != nil {
+		return err
+	}
+	if s.accelerator != nil {
+		wg.Go(func() { s.accelerator.run(ctx, s.Addrs()) })
+	}
+	for _, l := range s.listeners {
+		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
+	}
+	s.serveDoors(ctx, &wg)
 	<-ctx.Done()
-	s.Quit()
+	s.quit()
 	wg.Wait()
 	s.tcp.drain()
 	s.tcp.wait()
-	s.close()
 	return nil
 }
 
-// Quit reads no more packets and takes no more connections; Run still answers what it has. It is for when
-// another process reads the same sockets, and knows more.
-func (s *Server) Quit() {
-	for _, l := range s.listeners {
-		l.end()
+// read starts a worker for each UDP socket.
+func (s *Server) read() error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	// With no more processors than workers they would shut everyone else out while they wait.
+	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
+		for _, file := range l.udp {
+			b, err := batch.New(file, held)
+			if err != nil {
+				return fmt.Errorf("dns: %w", err)
+			}
+			s.workers = append(s.workers, b)
+		}
 	}
+	proxied := len(s.workers) - len(s.doors.proxied)
+	for i, b := range s.workers {
+		s.reading.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
+	}
+	return nil
+}
+
+// Quit reads no more packets and takes no more connections, and returns once what was read is answered; open
+// connections go on as Run says, but for those of QUIC, which end. It is for when another process reads the
+// same sockets, and knows more.
+func (s *Server) Quit() {
+	s.quit()
+	s.doors.closeQUIC()
+}
+
+func (s *Server) quit() {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	for _, b := range s.workers {
+		b.End()
+	}
+	s.reading.Wait()
+	for _, l := range s.listeners {
+		l.tcp.Close()
+	}
+	s.doors.close()
 }
 
 // close closes every socket, which ends their goroutines.
 func (s *Server) close() {
+	for _, b := range s.workers {
+		b.Close()
+	}
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.doors.close()
 	s.tcp.close()
 }
 
-// handle answers one query into out and returns the answer's length, 0 for none. Whatever the
+// handle answers one query of a stream into out and returns the answer's length, 0 for none. Whatever the
+// octets, it returns.
+func (s *Server) handle(count *counters, in, out []byte, c client) int {
+	var t tally
+	now := time.Now()
+	c.now = uint32(now.Unix())
+	f := guard.Read(in)
+	t.ask(&f)
+	n := s.answer(&t, in, out, c)
+	t.answer(out[:n], c.stream)
+	t.publish(count)
+	if c.stream {
+		s.guard.Vouch(c.addr, now)
+	}
+	return n
+}
+
+// answer answers one query into out and returns the answer's length, 0 for none. Whatever the
 // octets, it returns: a panic is counted, logged and costs the client its answer.
-func (s *Server) handle(count *counters, in, out []byte, c client) (n int) {
+func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
 			n = 0
-			if total := count.panics.Add(1); total&(total-1) != 0 {
+			t.panics++
+			if total := s.panics.Add(1); total&(total-1) != 0 {
 				return // whoever found such a packet shall not fill the log with it
 			}
 			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
-		count.fast.Add(1)
-	} else {
-		n = s.model.full(in, out, c)
-		count.full.Add(1)
+		t.fast++
+		return n
 	}
-	count.note(out[:n], c.stream)
-	return n
+	t.full++
+	return s.model.full(in, out, c)
 }

@@ -3,6 +3,7 @@ package dnsd
 import (
 	"context"
 	"net"
+	"syscall"
 )
 
 // Sockets opens listening sockets: those that a process before this one has left, or new ones.
@@ -13,6 +14,8 @@ type Sockets interface {
 	Listen(network, address string) (net.Listener, error)
 	// ListenPacketWith is like with.ListenPacket; options of a socket that was left are kept.
 	ListenPacketWith(with *net.ListenConfig, network, address string) (net.PacketConn, error)
+	// Keep says that c is from now on what was opened for this address.
+	Keep(network, address string, c syscall.Conn)
 }
 
 // UseSockets has Listen open its sockets by what is given. Call it before Listen.
@@ -30,3 +33,5 @@ func (freshSockets) Listen(network, address string) (net.Listener, error) {
 func (freshSockets) ListenPacketWith(with *net.ListenConfig, network, address string) (net.PacketConn, error) {
 	return with.ListenPacket(context.Background(), network, address)
 }
+
+func (freshSockets) Keep(_, _ string, _ syscall.Conn) {}

@@ -160,3 +160,63 @@ func (s *Store) Lease(ctx context.Context, by tandem.Principal, id string) (*tan
 func (s *Store) Leases(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Lease, error) {
 	return list[*tandem.Lease](ctx, s, by, tandem.KindLease, "", after, limit)
 }
+
+// TSIGKey returns a TSIG key by its id.
+func (s *Store) TSIGKey(ctx context.Context, by tandem.Principal, id string) (*tandem.TSIGKey, error) {
+	return get[*tandem.TSIGKey](ctx, s, by, tandem.KindTSIGKey, id)
+}
+
+// TSIGKeys returns a page of TSIG keys, of one account when an owner is given.
+func (s *Store) TSIGKeys(ctx context.Context, by tandem.Principal, owner, after string, limit int) ([]*tandem.TSIGKey, error) {
+	return list[*tandem.TSIGKey](ctx, s, by, tandem.KindTSIGKey, owner, after, limit)
+}
+
+// View returns a view by its id.
+func (s *Store) View(ctx context.Context, by tandem.Principal, id string) (*tandem.View, error) {
+	return get[*tandem.View](ctx, s, by, tandem.KindView, id)
+}
+
+// Views returns a page of views.
+func (s *Store) Views(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.View, error) {
+	return list[*tandem.View](ctx, s, by, tandem.KindView, "", after, limit)
+}
+
+// RecordSet returns a record set by its id.
+func (s *Store) RecordSet(ctx context.Context, by tandem.Principal, id string) (*tandem.RecordSet, error) {
+	return get[*tandem.RecordSet](ctx, s, by, tandem.KindRecordSet, id)
+}
+
+// RecordSets returns a page of record sets, of one account when an owner is given.
+func (s *Store) RecordSets(ctx context.Context, by tandem.Principal, owner, after string, limit int) ([]*tandem.RecordSet, error) {
+	return list[*tandem.RecordSet](ctx, s, by, tandem.KindRecordSet, owner, after, limit)
+}
+
+// NumberRange returns a number range by its id.
+func (s *Store) NumberRange(ctx context.Context, by tandem.Principal, id string) (*tandem.NumberRange, error) {
+	return get[*tandem.NumberRange](ctx, s, by, tandem.KindNumberRange, id)
+}
+
+// NumberRanges returns a page of number ranges.
+func (s *Store) NumberRanges(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.NumberRange, error) {
+	return list[*tandem.NumberRange](ctx, s, by, tandem.KindNumberRange, "", after, limit)
+}
+
+// ZoneKey returns a zone's key by its id.
+func (s *Store) ZoneKey(ctx context.Context, by tandem.Principal, id string) (*tandem.ZoneKey, error) {
+	return get[*tandem.ZoneKey](ctx, s, by, tandem.KindZoneKey, id)
+}
+
+// ZoneKeys returns a page of zones' keys.
+func (s *Store) ZoneKeys(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.ZoneKey, error) {
+	return list[*tandem.ZoneKey](ctx, s, by, tandem.KindZoneKey, "", after, limit)
+}
+
+// Health returns the last known state of a node.
+func (s *Store) Health(ctx context.Context, by tandem.Principal, node string) (*tandem.Health, error) {
+	return get[*tandem.Health](ctx, s, by, tandem.KindHealth, node)
+}
+
+// Healths returns a page of last known states, by node.
+func (s *Store) Healths(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Health, error) {
+	return list[*tandem.Health](ctx, s, by, tandem.KindHealth, "", after, limit)
+}

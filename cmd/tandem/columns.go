@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -31,6 +32,14 @@ func header(k tandem.Kind) []string {
 		return []string{"ID", "ACCOUNT", "EXTENSION", "NUMBERS", "NAME"}
 	case tandem.KindDevice:
 		return []string{"ID", "ACCOUNT", "USERNAME", "USER", "MAC", "MODEL"}
+	case tandem.KindTSIGKey:
+		return []string{"ID", "ALGORITHM", "ACCOUNT"}
+	case tandem.KindView:
+		return []string{"ID", "NETWORKS", "KEYS", "ZONES"}
+	case tandem.KindRecordSet:
+		return []string{"NAME", "TTL", "TYPE", "RECORDS", "VIEW", "ACCOUNT"}
+	case tandem.KindNumberRange:
+		return []string{"ID", "PREFIX", "DIGITS", "ACCOUNT", "SERVICES"}
 	}
 	return []string{"ID", "NAME"}
 }
@@ -69,6 +78,35 @@ func cells(k tandem.Kind, item json.RawMessage) ([]string, error) {
 		return []string{id, o.Account, o.Username, o.User, o.MAC, o.Model}, nil
 	case *tandem.Cluster:
 		return []string{id, limit(o.Capacity), o.Name}, nil
+	}
+	return nameServingCells(object)
+}
+
+// nameServingCells returns the row of an object that only name servers know.
+func nameServingCells(object tandem.Object) ([]string, error) {
+	id := object.Header().ID
+	switch o := object.(type) {
+	case *tandem.TSIGKey:
+		algorithm := o.Algorithm
+		if algorithm == "" {
+			algorithm = "hmac-sha256"
+		}
+		return []string{id, algorithm, o.Account}, nil
+	case *tandem.View:
+		return []string{id, networks(o.Networks), strings.Join(o.Keys, ","), strings.Join(o.Zones, ",")}, nil
+	case *tandem.RecordSet:
+		records := strings.Join(o.Records, "; ")
+		if len(o.Records) == 0 {
+			records = "(none)"
+		}
+		return []string{o.Name, strconv.Itoa(int(o.TTL)), o.Type, records, o.View, o.Account}, nil
+	case *tandem.NumberRange:
+		services := make([]string, len(o.Service))
+		for i, s := range o.Service {
+			services[i] = s.Service
+		}
+		digits := fmt.Sprintf("%d-%d", max(o.Least, len(o.Prefix)-1), cmp.Or(o.Most, 15))
+		return []string{id, o.Prefix, digits, o.Account, strings.Join(services, ",")}, nil
 	}
 	return []string{id, ""}, nil
 }

@@ -99,8 +99,8 @@ func TestApplyFromStandardInput(t *testing.T) {
 	}
 	out.Reset()
 	code = run(t.Context(), []string{"--socket", socket, "apply", "-f", "-"}, strings.NewReader("{}\n{}"), &out, &errs)
-	want := "(stdin):1: kind: is missing: Cluster, Node, Edge, Zone, Group, Account, Peer, User or Device\n" +
-		"(stdin):2: kind: is missing: Cluster, Node, Edge, Zone, Group, Account, Peer, User or Device\n" +
+	want := "(stdin):1: kind: is missing: Cluster, Node, Edge, Zone, Group, Account, Peer, User, Device, TSIGKey, View, RecordSet or NumberRange\n" +
+		"(stdin):2: kind: is missing: Cluster, Node, Edge, Zone, Group, Account, Peer, User, Device, TSIGKey, View, RecordSet or NumberRange\n" +
 		"tandem: (stdin): 2 faults, nothing was written\n"
 	if code != 2 || out.Len() > 0 || errs.String() != want {
 		t.Errorf("apply of two faults = %d, %q, %q", code, out.String(), errs.String())

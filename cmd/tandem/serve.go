@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,7 @@ func (s *session) serve(ctx context.Context, file string) error {
 	if err != nil {
 		return before.Fail(err)
 	}
+	makeRoom(cfg)
 	n, err := node.New(cfg, cfg.Log.Logger(s.errs))
 	if err != nil {
 		return before.Fail(err)
@@ -55,4 +57,18 @@ func (s *session) serve(ctx context.Context, file string) error {
 	n.Succeeds(before, asked)
 	signal.Ignore(syscall.SIGHUP) // nobody's calls end because a terminal was closed or a log turned over
 	return n.Run(ctx)
+}
+
+// makeRoom adds a processor of Go's scheduler for each UDP socket of the name server, which keeps one
+// while it waits for the next query (dnsd/batch): everyone else has as many as before. It is done
+// once, for the whole process, before anything runs.
+func makeRoom(cfg *node.Config) {
+	if cfg.DNS == nil {
+		return
+	}
+	cpus := runtime.GOMAXPROCS(0)
+	if cfg.DNS.Workers == 0 {
+		cfg.DNS.Workers = cpus
+	}
+	runtime.GOMAXPROCS(cpus + len(cfg.DNS.Listen)*max(0, cfg.DNS.Workers))
 }

@@ -97,8 +97,8 @@ type Deps struct {
 	Seal   Seal
 	// CheckZone reports faults in a zone's plain records.
 	CheckZone func(*tandem.Zone) error
-	// Trace explains what DNS answers for a name to a client at from (invalid: this machine).
-	Trace         func(name string, from netip.Addr) ([]tandem.Step, error)
+	// Trace explains what DNS answers for a name to clients of a network (invalid: this machine).
+	Trace         func(name string, from netip.Prefix) ([]tandem.Step, error)
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call

@@ -18,8 +18,11 @@ type document struct{ tandem.Object }
 // MarshalJSON puts kind in front of the object's own fields.
 func (d document) MarshalJSON() ([]byte, error) {
 	shown := d.Object
-	if device, ok := shown.(*tandem.Device); ok {
-		shown = device.Redact()
+	switch o := shown.(type) {
+	case *tandem.Device:
+		shown = o.Redact()
+	case *tandem.TSIGKey:
+		shown = o.Redact()
 	}
 	return withKind(shown)
 }

@@ -115,6 +115,14 @@ func kindText(k tandem.Kind) string {
 		return "A person within an account, with an extension and numbers."
 	case tandem.KindDevice:
 		return "A phone or softphone with SIP credentials."
+	case tandem.KindTSIGKey:
+		return "A secret, by its name, that name servers and clients of dynamic update sign messages with (RFC 8945)."
+	case tandem.KindView:
+		return "A group of clients, by network or key, that see record sets of their own."
+	case tandem.KindRecordSet:
+		return "One set of records of a zone, apart from its text: put by dynamic update, by the API, or for one view."
+	case tandem.KindNumberRange:
+		return "E.164 numbers of one account, by prefix, as zones with role enum answer them (RFC 6116)."
 	}
 	return ""
 }

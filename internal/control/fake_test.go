@@ -187,7 +187,7 @@ func deps(m *memory) control.Deps {
 	}
 	return control.Deps{
 		Store: m, Reader: m, Seal: seal{},
-		Trace: func(name string, _ netip.Addr) ([]tandem.Step, error) {
+		Trace: func(name string, _ netip.Prefix) ([]tandem.Step, error) {
 			return []tandem.Step{{What: "zone", Text: name + " lies in voice.example.net"}}, nil
 		},
 		Registrations: func(by tandem.Principal, account string) []tandem.Binding {

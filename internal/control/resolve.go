@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,6 +104,42 @@ func (r *resolver) complete(ctx context.Context, o, old tandem.Object) error {
 	case *tandem.Device:
 		before, _ := old.(*tandem.Device)
 		return r.device(ctx, o, before)
+	case *tandem.TSIGKey:
+		before, _ := old.(*tandem.TSIGKey)
+		return r.tsigKey(o, before)
+	}
+	return nil
+}
+
+// tsigKey seals a key's secret. Without one in the document the stored one stays.
+func (r *resolver) tsigKey(k, old *tandem.TSIGKey) error {
+	secret := k.Secret
+	k.Secret, k.Sealed = "", nil
+	switch {
+	case secret == "" && old == nil:
+		return documentError{tandem.FieldError{Field: "secret", Reason: "is missing: 8 to 256 octets in base64, as tsig-keygen or openssl rand -base64 32 make them"}}
+	case secret == "":
+		k.Sealed = old.Sealed
+		return nil
+	}
+	plain, err := base64.StdEncoding.DecodeString(secret)
+	if err != nil {
+		return documentError{tandem.FieldError{Field: "secret", Reason: "is not base64"}}
+	}
+	if old != nil {
+		before, err := r.seal.Unseal(old.Sealed, k.SealContext())
+		if err != nil {
+			return fmt.Errorf("open the secret of key %s: %w", k.ID, err)
+		}
+		if bytes.Equal(before, plain) {
+			k.Sealed = old.Sealed
+			return nil
+		}
+	}
+	if r.write {
+		if k.Sealed, err = r.seal.Seal(plain, k.SealContext()); err != nil {
+			return fmt.Errorf("seal the secret of key %s: %w", k.ID, err)
+		}
 	}
 	return nil
 }
@@ -110,6 +147,9 @@ func (r *resolver) complete(ctx context.Context, o, old tandem.Object) error {
 // same reports whether two objects of one kind and revision say the same.
 func same(a, b tandem.Object) bool {
 	if x, ok := a.(*tandem.Device); ok && !bytes.Equal(x.Sealed, b.(*tandem.Device).Sealed) {
+		return false
+	}
+	if x, ok := a.(*tandem.TSIGKey); ok && !bytes.Equal(x.Sealed, b.(*tandem.TSIGKey).Sealed) {
 		return false
 	}
 	x, errX := json.Marshal(a)

@@ -56,6 +56,7 @@ func (d *door) ask(by tandem.Principal, method, path, body string) (int, string)
 var foreign = map[string]string{
 	"zones": "voice.example.net", "clusters": "c1", "nodes": "n1", "edges": "e1", "groups": "g1",
 	"calls": "2", "accounts": "b1", "peers": "p1", "users": "u2", "devices": "d2",
+	"tsigkeys": "k1", "views": "v1", "recordsets": "www.voice.example.net:TXT", "numberranges": "r1",
 }
 
 const foreignObjects = `
@@ -69,6 +70,28 @@ id: p1
 role: core
 networks: [127.0.0.8/29]
 listener: main
+---
+kind: TSIGKey
+id: k1
+account: b1
+secret: c2VjcmV0LXNlY3JldA==
+---
+kind: View
+id: v1
+networks: [192.0.2.0/24]
+---
+kind: RecordSet
+id: www.voice.example.net:TXT
+zone: voice.example.net
+name: www.voice.example.net
+type: TXT
+records: ["hello"]
+account: b1
+---
+kind: NumberRange
+id: r1
+prefix: "+4930"
+account: b1
 `
 
 // TestTenantWalk takes another tenant's ids, and global ones, along every route: each must look as
@@ -103,8 +126,8 @@ func TestTenantWalk(t *testing.T) {
 			}
 		}
 	}
-	if walked != 9*2+9 {
-		t.Errorf("walked %d routes with an id, want %d", walked, 9*2+9)
+	if walked != 13*2+10 {
+		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+10)
 	}
 	if d.m.commits != commits {
 		t.Errorf("something was written: %d commits", d.m.commits-commits)

@@ -146,7 +146,7 @@ func (s *Sockets) Listen(network, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.note(network, address, l.(syscall.Conn))
+	s.Keep(network, address, l.(syscall.Conn))
 	return l, nil
 }
 
@@ -168,11 +168,13 @@ func (s *Sockets) ListenPacketWith(with *net.ListenConfig, network, address stri
 	if err != nil {
 		return nil, err
 	}
-	s.note(network, address, c.(syscall.Conn))
+	s.Keep(network, address, c.(syscall.Conn))
 	return c, nil
 }
 
-func (s *Sockets) note(network, address string, c syscall.Conn) {
+// Keep takes note of a socket, to be handed on while it is open: one that was made from another, which is
+// closed. Listen and ListenPacket do so themselves.
+func (s *Sockets) Keep(network, address string, c syscall.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = append(s.open, open{name(network, address), c})

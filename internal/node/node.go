@@ -85,7 +85,11 @@ func (n *Node) live(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := listen(parts); err != nil {
+	undo := letGo
+	if n.succession.line != nil {
+		undo = func([]part) {} // what waits in the sockets is the other process's; this one ends
+	}
+	if err := listen(parts, undo); err != nil {
 		return err
 	}
 	var last tandem.Revision
@@ -96,7 +100,7 @@ func (n *Node) live(ctx context.Context) (err error) {
 		last, err = restore(ctx, kept.Snapshot, parts)
 	}
 	if err != nil {
-		letGo(parts)
+		undo(parts)
 		return fmt.Errorf("restore from the store: %w", err)
 	}
 	n.served.advance(last)
@@ -106,14 +110,14 @@ func (n *Node) live(ctx context.Context) (err error) {
 	return n.serve(ctx, kept, parts, last)
 }
 
-// listen binds all parts. When one cannot, those before it are made to let go.
-func listen(parts []part) error {
+// listen binds all parts. When one cannot, those before it are given to undo.
+func listen(parts []part, undo func([]part)) error {
 	for i, p := range parts {
 		if p.listen == nil {
 			continue
 		}
 		if err := p.listen(); err != nil {
-			letGo(parts[:i])
+			undo(parts[:i])
 			return fmt.Errorf("%s: %w", p.name, bindError(err))
 		}
 	}

@@ -38,7 +38,7 @@ func BenchmarkRestore(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		dns, err := dnsd.New(dnsd.Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}, log)
+		dns, err := dnsd.New(dnsd.Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}, dnsd.Deps{}, log)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (z *Zone) Validate() error {
 		} else if z.ServiceZone == z.ID {
 			e.add("serviceZone", "must be a zone of its own")
 		}
-	case RoleService, RolePlain:
+	case RoleService, RolePlain, RoleENUM, RoleCatalog:
 		if z.ServiceZone != "" {
 			e.add("serviceZone", "is for zones with role accounts only")
 		}
@@ -82,7 +82,7 @@ func (z *Zone) Validate() error {
 			e.add("edges", "is for zones with role accounts only")
 		}
 	default:
-		e.add("role", "%q is not accounts, service or plain", z.Role)
+		e.add("role", "%q is not accounts, service, plain, enum or catalog", z.Role)
 	}
 	checkNetworks(&e, "networks", z.Networks)
 	for i, ns := range z.NameServers {
@@ -98,14 +98,23 @@ func (z *Zone) Validate() error {
 		e.add("hostmaster", "%q is not a domain name", z.Hostmaster)
 	}
 	checkTTL(&e, z.TTL)
+	z.checkSharing(&e)
+	z.checkSigning(&e)
+	for i, u := range z.Updates {
+		u.check(&e, fmt.Sprintf("updates[%d]", i))
+	}
 	return e.err()
 }
 
-// Refs of a zone: its service zone and edges.
+// Refs of a zone: its service zone, catalog and edges. The TSIGKeys it names are none, for a key may belong to
+// an account of the zone; one that is missing opens nothing.
 func (z *Zone) Refs() []Ref {
 	var refs []Ref
 	if z.ServiceZone != "" {
 		refs = append(refs, Ref{"serviceZone", KindZone, z.ServiceZone})
+	}
+	if z.Catalog != "" {
+		refs = append(refs, Ref{"catalog", KindZone, z.Catalog})
 	}
 	return appendRefs(refs, "edges", KindEdge, z.Edges)
 }
@@ -118,6 +127,7 @@ func (c *Cluster) Validate() error {
 	var e FieldErrors
 	checkID(&e, c.ID)
 	checkLimit(&e, "capacity", c.Capacity)
+	c.Health.check(&e)
 	return e.err()
 }
 
@@ -137,6 +147,7 @@ func (n *Node) Validate() error {
 	default:
 		e.add("state", "%q is not active, draining or out", n.State)
 	}
+	n.Force.check(&e)
 	return e.err()
 }
 

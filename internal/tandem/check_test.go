@@ -26,6 +26,16 @@ func good() map[tandem.Kind]tandem.Object {
 		tandem.KindPeer:    &tandem.Peer{Head: head("core"), Role: tandem.PeerCore, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Listener: "public"},
 		tandem.KindUser:    &tandem.User{Head: head("alice"), Account: "1001", Extension: "200"},
 		tandem.KindDevice:  &tandem.Device{Head: head("d1"), Account: "1001", Username: "alice"},
+		tandem.KindTSIGKey: &tandem.TSIGKey{Head: head("k1.example"), Secret: "c2VjcmV0LXNlY3JldA=="},
+		tandem.KindView:    &tandem.View{Head: head("inside"), Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Keys: []string{"k1.example"}},
+		tandem.KindRecordSet: &tandem.RecordSet{
+			Head: head("www.voice.example.net:TXT:inside"), Zone: "voice.example.net", Name: "www.voice.example.net", Type: "TXT",
+			Records: []string{`"hello"`}, View: "inside", Account: "1001",
+		},
+		tandem.KindNumberRange: &tandem.NumberRange{
+			Head: head("berlin"), Prefix: "+4930123", Account: "1001", Least: 9, Most: 12,
+			Service: []tandem.ENUMService{{Service: "E2U+sip", Regexp: `!^(.*)$!sip:\1@voice.example.net!`}},
+		},
 	}
 }
 
