@@ -7,7 +7,7 @@ CHECKED   = $(shell $(GO) list ./... | grep -v '^tandem/tests$$')
 
 export GOFLAGS ?= -mod=readonly
 
-.PHONY: all build run check house test sizes end-to-end test-long fuzz bench bench-dns bench-sip bench-lb tools clean
+.PHONY: all build run check house test sizes end-to-end test-long fuzz bench bench-dns bench-dns-scale bench-sip bench-lb tools clean
 
 all: build
 
@@ -58,6 +58,12 @@ bench-dns: build
 	@$(GO) test -run '^$$' -bench 'Steer' -benchtime 1x ./dnsd | grep -o 'figure .*'
 	@$(GO) test -run '^$$' -bench 'FailureToAnswer' -benchtime 1x ./internal/node | grep -o 'figure .*'
 	$(GO) run ./bench dns -rounds $(ROUNDS) -peers "$$(tests/debian.sh peers)"
+
+# What grows with accounts and zones; ACCOUNTS=10000000 takes 2 GiB of disk and most of an hour.
+ACCOUNTS ?= 1000000
+bench-dns-scale: build
+	@TANDEM_ACCOUNTS=$(ACCOUNTS) $(GO) test -run '^$$' -bench AccountOctets -benchtime 1x ./dnsd | grep -o 'figure .*'
+	$(GO) run ./bench scale -rounds $(ROUNDS) -accounts $(ACCOUNTS) -peers "$$(tests/debian.sh peers)"
 
 bench-sip: build
 	@tests/debian.sh clients

@@ -39,7 +39,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	const usage = "usage: bench dns|sip|lb [flags]"
+	const usage = "usage: bench dns|scale|sip|lb [flags]"
 	if len(args) == 0 {
 		return fmt.Errorf("%s", usage)
 	}
@@ -62,6 +62,8 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "dns":
 		return benchDNS(ctx, o, dir)
+	case "scale":
+		return benchScale(ctx, o, dir)
 	case "sip":
 		return benchSIP(ctx, o, dir)
 	case "lb":

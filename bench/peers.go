@@ -70,6 +70,29 @@ func startPeers(ctx context.Context, o options, dir string, tandem netip.AddrPor
 	return all, nil
 }
 
+// startPeer starts one peer on the same zone, alone.
+func startPeer(ctx context.Context, o options, dir string, tandem netip.AddrPort, name string) (*contender, error) {
+	perAccount, shared, err := learn(tandem)
+	if err != nil {
+		return nil, err
+	}
+	zone := filepath.Join(dir, "zone")
+	if err := writeZone(zone, perAccount, shared, o.accounts); err != nil {
+		return nil, err
+	}
+	for _, p := range dnsPeers() {
+		if p.name != name {
+			continue
+		}
+		c, err := p.start(o, dir, zone)
+		if err == nil {
+			err = c.firstAnswer(ctx, o)
+		}
+		return c, err
+	}
+	return nil, fmt.Errorf("no peer is called %s", name)
+}
+
 func (p peer) start(o options, dir, zone string) (*contender, error) {
 	own := filepath.Join(dir, p.name)
 	fill := strings.NewReplacer("DIR", own, "ADDR", p.addr, "ZONE", zone)

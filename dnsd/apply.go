@@ -37,6 +37,7 @@ type writer struct {
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
 	nextProfile    uint32
+	lastPlain      plainProfile
 
 	layers      map[uint32]*layers // by zone number: what RecordSets make of it
 	setOf       map[string]*placed // RecordSets by id
@@ -47,6 +48,15 @@ type writer struct {
 	listed  *table // "a" or "u" and the owner's id, and a count → tail: the numbers that it lists
 	rangeOf map[string]*tandem.NumberRange
 	ranged  map[string]int // by account id: how many ranges it has
+}
+
+// plainProfile is the profile that the last account without settings of its own had: the next one's most
+// often, of a million that come one after the other.
+type plainProfile struct {
+	zone   string
+	ttl    tandem.TTL
+	number uint32
+	use    *profileUse
 }
 
 // profileUse counts the accounts that share a profile.
@@ -122,6 +132,8 @@ func (w *writer) apply(c tandem.Change) {
 
 // restore raises every serial, and those of zones to come, to revision.
 func (w *writer) restore(revision uint32) {
+	w.inbound.settle()
+	w.accounts.settle()
 	w.floor = later(w.floor, revision)
 	for _, s := range w.serials {
 		raise(s, revision)
@@ -354,6 +366,19 @@ func hasHash(hashes, h []byte) bool {
 
 // profileFor returns the number of the profile with a's settings, one use more of it counted.
 func (w *writer) profileFor(a *tandem.Account) uint32 {
+	plain := len(a.Edges)+len(a.Targets)+len(a.Routes)+len(a.Rules) == 0
+	if p := &w.lastPlain; plain && p.use != nil && p.use.count > 0 && p.zone == a.Zone && p.ttl == a.TTL {
+		p.use.count++
+		return p.number
+	}
+	number := w.profileOf(a)
+	if plain {
+		w.lastPlain = plainProfile{a.Zone, a.TTL, number, w.profileUses[number]}
+	}
+	return number
+}
+
+func (w *writer) profileOf(a *tandem.Account) uint32 {
 	content := profileContent(a)
 	if number, ok := w.profileNumbers[content]; ok {
 		w.profileUses[number].count++

@@ -29,11 +29,11 @@ func (s *Server) listenDoors() error {
 			proxied bool
 		}{{&s.doors.tls, s.cfg.TLS.Listen, false}, {&s.doors.proxyTLS, s.cfg.Proxy.TLS, true}} {
 			for _, addr := range to.addrs {
-				l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+				l, err := s.sockets.Listen("tcp", addr.String())
 				if err != nil {
 					return fmt.Errorf("dns tls listener %s: %w", addr, err)
 				}
-				*to.doors = append(*to.doors, door{l: l, secure: secure, proxied: to.proxied})
+				*to.doors = append(*to.doors, door{l: l.(*net.TCPListener), secure: secure, proxied: to.proxied})
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func (s *Server) listenDoors() error {
 		}
 	}
 	for _, addr := range s.cfg.Proxy.Listen {
-		l, err := listen(addr, 1)
+		l, err := listen(s.sockets, addr, 1)
 		if err != nil {
 			return fmt.Errorf("dns proxy listener %s: %w", addr, err)
 		}

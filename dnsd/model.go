@@ -85,11 +85,13 @@ type target struct {
 }
 
 func newModel() *model {
-	return &model{
+	m := &model{
 		edns:  ednsFacts{jar: guard.NewJar()},
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
 		numbers: newNumbers(), edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}
+	m.inbound.filling, m.accounts.filling = true, true // until the snapshot has been applied
+	return m
 }
 
 // serialOf returns z's serial: the revision of the last change that may have touched its answers

@@ -63,10 +63,11 @@ func (d quicDoor) addr() netip.AddrPort { return d.socket.LocalAddr().(*net.UDPA
 // handshakes are under way; there are never more of them than quicHandshakes, and the flood's
 // answers are no larger than three times its packets (RFC 9000 section 8.1).
 func (s *Server) listenQUIC(addr netip.AddrPort, secure *tls.Config) (quicDoor, error) {
-	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	bound, err := s.sockets.ListenPacketWith(&net.ListenConfig{}, "udp", addr.String())
 	if err != nil {
 		return quicDoor{}, err
 	}
+	socket := bound.(*net.UDPConn)
 	d := quicDoor{socket: socket}
 	d.transport = &quic.Transport{
 		Conn:                socket,

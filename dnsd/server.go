@@ -26,6 +26,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -63,6 +64,9 @@ type Server struct {
 	listeners   []listener
 	doors       doors         // all others
 	workers     []*batch.Conn // while Run runs
+	starting    sync.Mutex    // guards workers
+	reading     sync.WaitGroup
+	sockets     Sockets
 	guard       *guard.Guard
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
@@ -86,7 +90,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg), sockets: freshSockets{}}
 	m.resolvers = cfg.ECS.Resolvers
 	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
 	m.edns.nsid = cfg.NSID
@@ -132,6 +136,18 @@ func (s *Server) applySome(changes []tandem.Change) {
 	}
 }
 
+// Expect says that a snapshot of about so many objects follows, so that there is room for them. Restored gives
+// back what was too much.
+func (s *Server) Expect(objects int) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	for _, t := range []*table{s.writer.inbound, s.writer.accounts} {
+		// Shards are filled by chance: four standard deviations more make it unlikely that one overflows.
+		each := objects / shards
+		t.expect = each + int(4*math.Sqrt(float64(each)))
+	}
+}
+
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
 // lower than before a restart although what was deleted is in no snapshot (RFC 1982).
 func (s *Server) Restored(last tandem.Revision) {
@@ -144,7 +160,7 @@ func (s *Server) Restored(last tandem.Revision) {
 // Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
-		l, err := listen(addr, s.cfg.Workers)
+		l, err := listen(s.sockets, addr, s.cfg.Workers)
 		if err != nil {
 			s.close()
 			return fmt.Errorf("dns listener %s: %w", addr, err)
@@ -155,6 +171,13 @@ func (s *Server) Listen() error {
 		s.close()
 		s.doors.closeQUIC()
 		return err
+	}
+	sockets := 0
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
+		sockets += len(l.udp)
+	}
+	for len(s.counters) < 1+sockets { // the process before had more workers
+		s.counters = append(s.counters, &counters{})
 	}
 	s.accelerate()
 	return nil
@@ -169,27 +192,20 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Run serves until ctx ends, then closes the sockets, lets answers in hand go out, and returns nil.
+// Run serves until ctx ends. Then it reads no more packets, takes no more connections, answers what it
+// has read, gives open connections until lastSilence and lastWait to end by themselves, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.doors.closeQUIC()
+	defer s.close()
+	if ctx.Err() != nil {
+		return nil // nothing is read: it may be another process's
+	}
 	var wg sync.WaitGroup
-	// With no more processors than workers they would shut everyone else out while they wait.
-	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
-	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
-		for _, file := range l.udp {
-			b, err := batch.New(file, held)
-			if err != nil {
-				s.close()
-				return fmt.Errorf("dns: %w", err)
-			}
-			s.workers = append(s.workers, b)
-		}
+	if err := s.read(); err != nil {
+		return err
 	}
 	if s.accelerator != nil {
 		wg.Go(func() { s.accelerator.run(ctx, s.Addrs()) })
-	}
-	proxied := len(s.workers) - len(s.doors.proxied)
-	for i, b := range s.workers {
-		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
 	}
 	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
@@ -197,11 +213,54 @@ func (s *Server) Run(ctx context.Context) error {
 	s.serveDoors(ctx, &wg)
 	wg.Go(func() { s.serveUpdates(ctx) })
 	<-ctx.Done()
-	s.close()
+	s.quit()
 	wg.Wait()
+	s.tcp.drain()
 	s.tcp.wait()
-	s.doors.closeQUIC()
 	return nil
+}
+
+// read starts a worker for each UDP socket.
+func (s *Server) read() error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	// With no more processors than workers they would shut everyone else out while they wait.
+	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
+		for _, file := range l.udp {
+			b, err := batch.New(file, held)
+			if err != nil {
+				return fmt.Errorf("dns: %w", err)
+			}
+			s.workers = append(s.workers, b)
+		}
+	}
+	proxied := len(s.workers) - len(s.doors.proxied)
+	for i, b := range s.workers {
+		s.reading.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
+	}
+	return nil
+}
+
+// Quit reads no more packets and takes no more connections, and returns once what was read is answered; open
+// connections go on as Run says, but for those of QUIC, which end. It is for when another process reads the
+// same sockets, and knows more.
+func (s *Server) Quit() {
+	s.quit()
+	s.doors.closeQUIC()
+}
+
+func (s *Server) quit() {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	for _, b := range s.workers {
+		b.End()
+	}
+	s.reading.Wait()
+	for _, l := range s.listeners {
+		l.tcp.Close()
+	}
+	s.doors.close()
 }
 
 // close closes every socket, which ends their goroutines.

@@ -23,6 +23,7 @@ type streams struct {
 	clients map[netip.Prefix]int
 	evicted uint64 // connections that had to make room
 	closed  bool
+	until   time.Time // not zero: the server ends, and connections with it at the latest
 	running sync.WaitGroup
 
 	answers sync.Pool // of *batch: only connections with an answer in hand hold one
@@ -152,7 +153,7 @@ func (t *streams) await(conn held) error {
 		return net.ErrClosed
 	}
 	s.since = time.Now()
-	return conn.SetReadDeadline(s.since.Add(t.idle))
+	return conn.SetReadDeadline(t.deadline(s.since, t.idle))
 }
 
 // hasten sets until when the rest of a query must come, under the same condition.
@@ -162,7 +163,7 @@ func (t *streams) hasten(conn held) error {
 	if t.closed {
 		return net.ErrClosed
 	}
-	return conn.SetReadDeadline(time.Now().Add(t.query))
+	return conn.SetReadDeadline(t.deadline(time.Now(), t.query))
 }
 
 // settle notes that conn's query is there whole.
@@ -181,6 +182,36 @@ func (t *streams) close() {
 	t.closed = true
 	for conn := range t.open {
 		conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// How a server's end ends its connections: those that ask nothing after lastSilence, for the next query may
+// be under way, and all after lastWait, for their answers do not follow changes any more.
+const (
+	lastSilence = 250 * time.Millisecond
+	lastWait    = 2 * time.Second
+)
+
+// deadline returns until when something may be waited for that may take so long. mu is held.
+func (t *streams) deadline(now time.Time, most time.Duration) time.Time {
+	if t.until.IsZero() {
+		return now.Add(most)
+	}
+	at := now.Add(min(most, lastSilence))
+	if at.After(t.until) {
+		return t.until
+	}
+	return at
+}
+
+// drain has all connections end soon. No more come.
+func (t *streams) drain() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	t.until = now.Add(lastWait)
+	for conn := range t.open {
+		conn.SetReadDeadline(t.deadline(now, t.query))
 	}
 }
 

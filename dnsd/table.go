@@ -49,6 +49,9 @@ type table struct {
 	seed   maphash.Seed
 	shards [shards]atomic.Pointer[shard]
 	rows   atomic.Int64
+	// filling: more rows come than are there, and settle will follow. Of the one writer.
+	filling bool
+	expect  int // rows a shard that will come, as far as is known
 }
 
 func newTable() *table { return &table{seed: maphash.MakeSeed()} }
@@ -224,23 +227,59 @@ func (t *table) deleteOwned(h, b uint32) {
 	}
 }
 
-// rebuild returns a shard with the living rows of old (nil: none) and room for an eighth more. An
-// index place is used up by every new key, so a full index is impossible before the rows are full.
-func (t *table) rebuild(old *shard, need int) *shard {
-	live, octets := 0, 0
-	if old != nil {
-		live = old.live
-		for i := range old.index {
-			if e := old.row(i); e != nil {
-				octets += int(e.klen) + int(e.tail)
-			}
+// settle says that t is filled: it gives back the room that nothing came for, but for a sixteenth.
+func (t *table) settle() {
+	t.filling, t.expect = false, 0
+	for i := range t.shards {
+		s := t.shards[i].Load()
+		if s == nil {
+			continue
+		}
+		live, octets := s.living()
+		if room, keys := live+live/16+2, octets+octets/16+64; len(s.entries) > room || len(s.keys) > keys {
+			t.shards[i].Store(t.build(s, room, keys))
 		}
 	}
-	room := live + live/8 + 2
+}
+
+// living counts the living rows of s, nil for none, and the octets of their keys and tails.
+func (s *shard) living() (live, octets int) {
+	if s == nil {
+		return 0, 0
+	}
+	for i := range s.index {
+		if e := s.row(i); e != nil {
+			octets += int(e.klen) + int(e.tail)
+		}
+	}
+	return s.live, octets
+}
+
+// rebuild returns a shard with the living rows of old (nil: none) and room for an eighth more. While t is
+// being filled there is room for what is expected, or for as many again, so that each row is copied once or
+// twice rather than eight times.
+func (t *table) rebuild(old *shard, need int) *shard {
+	live, octets := old.living()
+	more, keys := live/8+2, octets/8+2*need
+	if t.filling {
+		switch {
+		case live < t.expect:
+			more = t.expect - live
+		case t.expect == 0:
+			more = live + 30
+		}
+		keys = more*(octets+need)/(live+1) + 2*need
+	}
+	return t.build(old, live+more, octets+keys)
+}
+
+// build returns a shard with the living rows of old (nil: none), with room for so many rows and octets in
+// all. An index place is used up by every new key, so a full index is impossible before the rows are full.
+func (t *table) build(old *shard, room, keys int) *shard {
 	s := &shard{
 		index:   make([]atomic.Uint32, room+room/3+1),
 		entries: make([]entry, room),
-		keys:    make([]byte, octets+octets/8+2*need),
+		keys:    make([]byte, keys),
 	}
 	if old == nil {
 		return s

@@ -1,7 +1,6 @@
 package dnsd
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -22,11 +21,11 @@ const listenAttempts = 16
 const receiveBuffer = 4 << 20
 
 // listen binds addr over TCP and, workers times, over UDP.
-func listen(addr netip.AddrPort, workers int) (listener, error) {
+func listen(sockets Sockets, addr netip.AddrPort, workers int) (listener, error) {
 	var l listener
 	var err error
 	for range listenAttempts {
-		if l, err = bind(addr, workers); err == nil || addr.Port() != 0 || !errors.Is(err, unix.EADDRINUSE) {
+		if l, err = bind(sockets, addr, workers); err == nil || addr.Port() != 0 || !errors.Is(err, unix.EADDRINUSE) {
 			return l, err
 		}
 	}
@@ -35,30 +34,36 @@ func listen(addr netip.AddrPort, workers int) (listener, error) {
 
 // bind binds TCP first and UDP to the same port. SO_REUSEPORT, which lets our own sockets share an
 // address, would share it with another server as well: a first socket without it makes sure that
-// the port is free.
-func bind(addr netip.AddrPort, workers int) (l listener, err error) {
+// the port is free, unless our own process of before has left some. All that it left are read: the
+// kernel spreads packets over them whether they are or not.
+func bind(sockets Sockets, addr netip.AddrPort, workers int) (l listener, err error) {
 	family := "6"
 	if addr.Addr().Is4() {
 		family = "4"
 	}
-	if l.tcp, err = net.ListenTCP("tcp"+family, net.TCPAddrFromAddrPort(addr)); err != nil {
+	stream, err := sockets.Listen("tcp"+family, addr.String())
+	if err != nil {
 		return listener{}, err
 	}
+	l.tcp = stream.(*net.TCPListener)
 	defer func() {
 		if err != nil {
 			l.close()
 		}
 	}()
 	bound := netip.AddrPortFrom(addr.Addr(), l.tcp.Addr().(*net.TCPAddr).AddrPort().Port())
-	probe, err := net.ListenUDP("udp"+family, net.UDPAddrFromAddrPort(bound))
-	if err != nil {
-		return l, err
+	given := sockets.Given("udp"+family, bound.String())
+	if given == 0 {
+		probe, err := net.ListenUDP("udp"+family, net.UDPAddrFromAddrPort(bound))
+		if err != nil {
+			return l, err
+		}
+		probe.Close()
 	}
-	probe.Close()
 	options := socketOptions{wildcard: bound.Addr().IsUnspecified(), ipv4: bound.Addr().Is4()}
 	shared := net.ListenConfig{Control: options.set}
-	for range workers {
-		conn, err := shared.ListenPacket(context.Background(), "udp"+family, bound.String())
+	for range max(workers, given) {
+		conn, err := sockets.ListenPacketWith(&shared, "udp"+family, bound.String())
 		if err != nil {
 			return l, err
 		}
@@ -67,6 +72,7 @@ func bind(addr netip.AddrPort, workers int) (l listener, err error) {
 		if err != nil {
 			return l, err
 		}
+		sockets.Keep("udp"+family, bound.String(), file)
 		l.udp = append(l.udp, file)
 	}
 	return l, nil

@@ -47,11 +47,12 @@ type Certificates interface {
 }
 
 // Deps are the server's collaborators. Certificates may be nil without a TLS listener. Roots
-// verify HTTPS feature servers; nil means the system's.
+// verify HTTPS feature servers; nil means the system's. Bind opens listening sockets; nil means net.Listen.
 type Deps struct {
 	Resolver     Resolver
 	Certificates Certificates
 	Roots        *x509.CertPool
+	Bind         func(network, address string) (net.Listener, error)
 }
 
 // Server forwards accounts' HTTP requests.
@@ -85,6 +86,9 @@ func New(cfg Config, deps Deps, logger *slog.Logger) (*Server, error) {
 		return nil, errors.New("httpproxy: a collaborator is missing")
 	}
 	cfg = cfg.withDefaults()
+	if deps.Bind == nil {
+		deps.Bind = net.Listen
+	}
 	logger = logger.With("part", "httpproxy")
 	return &Server{
 		cfg: cfg, deps: deps, log: logger,
@@ -104,10 +108,10 @@ func (s *Server) Serves(host string) bool { return s.table.find(host) != nil }
 // Listen binds the configured listeners.
 func (s *Server) Listen() error {
 	var err error
-	if s.plain, err = bind(s.cfg.Listen); err != nil {
+	if s.plain, err = s.bind(s.cfg.Listen); err != nil {
 		return err
 	}
-	if s.secure, err = bind(s.cfg.TLS); err != nil {
+	if s.secure, err = s.bind(s.cfg.TLS); err != nil {
 		if s.plain != nil {
 			s.plain.Close()
 		}
@@ -116,11 +120,11 @@ func (s *Server) Listen() error {
 	return nil
 }
 
-func bind(at netip.AddrPort) (net.Listener, error) {
+func (s *Server) bind(at netip.AddrPort) (net.Listener, error) {
 	if !at.IsValid() {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", at.String())
+	l, err := s.deps.Bind("tcp", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("bind %s: %w", at, err)
 	}

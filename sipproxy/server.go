@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -52,6 +53,16 @@ type Deps struct {
 	Observer Observer
 	// Waits: Admit may ask others, and so wait for them.
 	Waits bool
+	// Sockets opens listening sockets; nil: new ones.
+	Sockets Sockets
+}
+
+// Sockets opens listening sockets, or has some that the process before this one left.
+type Sockets interface {
+	// Listen is like net.Listen.
+	Listen(network, address string) (net.Listener, error)
+	// ListenPacket is like net.ListenPacket.
+	ListenPacket(network, address string) (net.PacketConn, error)
 }
 
 // Server is the SIP proxy and registrar. Build it with New.

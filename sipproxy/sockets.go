@@ -24,6 +24,7 @@ type sockets struct {
 	udp   []*net.UDPConn // by listener, nil where there is none
 	tcp   []*net.TCPListener
 	flows flows
+	halts halts
 
 	serving sync.WaitGroup // readers, acceptors, connections
 }
@@ -80,21 +81,27 @@ func (n *sockets) listen() error {
 
 func (n *sockets) bind(i int, l Listener) error {
 	loc := &n.s.locals[i]
+	listen, listenPacket := net.Listen, net.ListenPacket
+	if n.s.deps.Sockets != nil {
+		listen, listenPacket = n.s.deps.Sockets.Listen, n.s.deps.Sockets.ListenPacket
+	}
 	if l.UDP.IsValid() {
-		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(l.UDP))
+		bound, err := listenPacket("udp", l.UDP.String())
 		if err != nil {
 			return err
 		}
+		c := bound.(*net.UDPConn)
 		n.udp[i] = c
 		c.SetReadBuffer(4 << 20) // a burst waits in the kernel; less than asked for is no error
 		reportErrors(c)
 		loc.udp = c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	}
 	if l.TCP.IsValid() {
-		t, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(l.TCP))
+		bound, err := listen("tcp", l.TCP.String())
 		if err != nil {
 			return err
 		}
+		t := bound.(*net.TCPListener)
 		n.tcp[i] = t
 		loc.tcp = t.Addr().(*net.TCPAddr).AddrPort().Port()
 	}
@@ -133,6 +140,7 @@ func (n *sockets) serve(ctx context.Context) {
 
 // close closes all sockets and connections.
 func (n *sockets) close() {
+	defer n.halts.end(true)
 	for i := range n.udp {
 		if n.udp[i] != nil {
 			n.udp[i].Close()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,6 +162,10 @@ func (n *sockets) accept(listener uint8) {
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				n.halts.wait()
+				continue
 			}
 			n.s.count.acceptErrors.Add(1)
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 	"unsafe"
 
@@ -22,6 +23,10 @@ func (n *sockets) readUDP(listener uint8) {
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				n.halts.wait()
+				continue
 			}
 			n.s.count.readErrors.Add(1)
 			if n.drainErrors(c, listener); !isRefused(err) {

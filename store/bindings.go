@@ -29,8 +29,10 @@ func (b *bindings) start(objects *tables, h *health, opts *pebble.Options, dir s
 	opts.MemTableSize = bindingsBuffer
 	db, err := openDatabase(dir, opts)
 	if err == nil {
-		b.tables = &tables{codec: objects.codec, db: db, name: objects.name}
-		err = h.err()
+		if b.tables == nil {
+			b.tables = &tables{codec: objects.codec, name: objects.name}
+		}
+		b.db, err = db, h.err()
 	}
 	if err == nil || isSystem(err) {
 		return err
@@ -39,11 +41,12 @@ func (b *bindings) start(objects *tables, h *health, opts *pebble.Options, dir s
 }
 
 func (b *bindings) close() error {
-	if b.tables == nil {
+	if b.tables == nil || b.db == nil {
 		return nil
 	}
 	err := b.db.Close()
 	b.lazy.stop()
+	b.db = nil
 	return err
 }
 
@@ -69,7 +72,7 @@ func (s *Store) DeleteBindings(ctx context.Context, list []tandem.Binding) error
 }
 
 func (b *bindings) write(ctx context.Context, list []tandem.Binding, put func(*pebble.Batch, []byte, *tandem.Binding) error) (err error) {
-	leave, err := b.health.enter()
+	leave, err := b.health.enterWhenBack(ctx)
 	if err != nil {
 		return err
 	}

@@ -236,7 +236,12 @@ func (s *Store) FollowCalls(ctx context.Context, by tandem.Principal, after tand
 		}
 		if after < durable {
 			var err error
-			if after, err = c.deliver(ctx, by, after, durable, fn); err != nil {
+			if after, err = c.deliver(ctx, by, after, durable, fn); errors.Is(err, ErrAway) {
+				if err = c.health.back(ctx); ctx.Err() != nil {
+					return nil
+				}
+			}
+			if err != nil {
 				return err
 			}
 			continue
@@ -268,7 +273,7 @@ func (c *calls) deliver(ctx context.Context, by tandem.Principal, after, to tand
 
 // gather reads the events after one number up to another, as far as by may see them.
 func (c *calls) gather(by tandem.Principal, after, to tandem.Revision) (events []tandem.CallEvent, reached tandem.Revision, err error) {
-	leave, err := c.health.enter()
+	leave, err := c.health.enterLate()
 	if err != nil {
 		return nil, after, err
 	}

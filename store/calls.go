@@ -55,12 +55,13 @@ func (c *calls) start(cfg Config, of *local, opts *pebble.Options, dir string) e
 	if c.events == 0 {
 		c.events = 1_000_000
 	}
-	c.moved, c.live = make(chan struct{}), make(map[string]string)
 	opts.MemTableSize = callsBuffer
 	db, err := openDatabase(dir, opts)
 	if err == nil {
-		c.tables = &tables{codec: of.codec, db: db, name: of.name}
-		err = c.health.err()
+		if c.tables == nil {
+			c.tables, c.moved = &tables{codec: of.codec, name: of.name}, make(chan struct{})
+		}
+		c.db, err = db, c.health.err()
 	}
 	if isSystem(err) {
 		return fmt.Errorf("open store %s: %w", of.name, err)
@@ -68,12 +69,16 @@ func (c *calls) start(cfg Config, of *local, opts *pebble.Options, dir string) e
 	if err != nil {
 		return of.damaged(fmt.Errorf("calls: %w", err))
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live = make(map[string]string)
 	if opts.ErrorIfExists {
 		return c.writeState(&callState{})
 	}
 	return c.load()
 }
 
+// load reads where the log stands; the caller holds mu.
 func (c *calls) load() (err error) {
 	err = c.read(stateKey(), func(payload []byte) (err error) {
 		c.state, err = parseCallState(payload)
@@ -85,7 +90,7 @@ func (c *calls) load() (err error) {
 	if err != nil {
 		return err
 	}
-	c.durable = c.state.last
+	c.advance(c.state.last)
 	iter, err := c.db.NewIter(&pebble.IterOptions{LowerBound: []byte{tableCallOpen}, UpperBound: []byte{tableCallOpen + 1}})
 	if err != nil {
 		return c.damaged(err)
@@ -141,9 +146,10 @@ func (s *Store) prepareCalls() error {
 }
 
 func (c *calls) close() error {
-	if c.tables == nil {
+	if c.tables == nil || c.db == nil {
 		return nil
 	}
+	defer func() { c.db = nil }()
 	return c.db.Close()
 }
 
@@ -166,7 +172,7 @@ func (s *Store) RecordCalls(ctx context.Context, list []tandem.Call) error {
 }
 
 func (c *calls) write(ctx context.Context, list []tandem.Call) (err error) {
-	leave, err := c.health.enter()
+	leave, err := c.health.enterWhenBack(ctx)
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,12 @@ type health struct {
 	failed  chan struct{} // closed when the disk has failed
 
 	mu     sync.Mutex
-	users  sync.WaitGroup // calls in hand; added to under mu, and only while not closing
+	users  sync.WaitGroup // calls in hand; added to under mu, and only while not closing or away
+	late   sync.WaitGroup // the same for calls that are admitted until the store is gone
 	closed bool
-	cause  error // why it failed
+	away   chan struct{} // not nil: another process may have the store, or soon will; closed when it is back
+	gone   bool          // it may have it already
+	cause  error         // why it failed
 }
 
 func newHealth(name string, log *slog.Logger) *health {
@@ -34,22 +37,42 @@ func (h *health) enter() (leave func(), err error) {
 	if h.closed {
 		return nil, ErrClosed
 	}
+	if h.away != nil {
+		return nil, ErrAway
+	}
 	h.users.Add(1)
 	return h.users.Done, nil
 }
 
-// close refuses further calls and waits for those in hand. It reports whether it was the first.
-func (h *health) close() bool {
+// enterLate is enter for followers, and for what the rest of the process has yet to write down: it is
+// refused only once the store is gone.
+func (h *health) enterLate() (leave func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	if h.gone {
+		return nil, ErrAway
+	}
+	h.late.Add(1)
+	return h.late.Done, nil
+}
+
+// close refuses further calls and waits for those in hand. It reports whether it was the first, and
+// whether the store is away.
+func (h *health) close() (first, away bool) {
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return false
+		return false, false
 	}
-	h.closed = true
+	h.closed, away = true, h.away != nil
 	close(h.closing)
 	h.mu.Unlock()
 	h.users.Wait()
-	return true
+	h.late.Wait()
+	return true, away
 }
 
 func (h *health) isClosing() bool {

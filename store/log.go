@@ -173,6 +173,14 @@ func (l *local) trim(batch *pebble.Batch, s *state) error {
 	return batch.DeleteRange(appendLogKey(nil, from), appendLogKey(nil, to), nil)
 }
 
+// stand notes where the log stands after it was opened.
+func (l *local) stand(epoch uint64, last tandem.Revision) {
+	l.progress.Lock()
+	l.epoch = epoch
+	l.progress.Unlock()
+	l.advance(last)
+}
+
 // advance makes revisions up to last known as durable and wakes followers.
 func (l *local) advance(last tandem.Revision) {
 	l.progress.Lock()
@@ -204,7 +212,12 @@ func (l *local) Follow(ctx context.Context, after tandem.Revision, fn func([]tan
 		}
 		if after < durable {
 			var err error
-			if after, err = l.deliver(ctx, after, durable, fn); err != nil {
+			if after, err = l.deliver(ctx, after, durable, fn); errors.Is(err, ErrAway) {
+				if err = l.health.back(ctx); ctx.Err() != nil {
+					return nil
+				}
+			}
+			if err != nil {
 				return err
 			}
 			continue
@@ -227,7 +240,7 @@ func (l *local) position() (tandem.Revision, <-chan struct{}) {
 
 // deliver gives fn the changes after one revision up to another, and returns the last one given.
 func (l *local) deliver(ctx context.Context, after, to tandem.Revision, fn func([]tandem.Change) error) (tandem.Revision, error) {
-	leave, err := l.health.enter()
+	leave, err := l.health.enterLate()
 	if err != nil {
 		return after, err
 	}
@@ -293,6 +306,13 @@ func (l *local) logRecord(key, value []byte) (*record, error) {
 	return r, nil
 }
 
+// Objects returns how many objects are stored.
+func (l *local) Objects() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.state.objects)
+}
+
 // Snapshot gives fn every object as it stood at the revision that it returns: kinds in the order of
 // tandem.Kinds, then Key, Permit and Assignment, in batches. Object revisions are those of their last change;
 // Time and Actor are empty. Objects change freely meanwhile.
@@ -345,8 +365,9 @@ func (l *local) snapshotKind(ctx context.Context, snap *pebble.Snapshot, kind ta
 	}
 	defer iter.Close()
 	var changes []tandem.Change
+	var quick accountReader
 	give := func() error {
-		defer func() { changes = nil }()
+		defer func() { changes = make([]tandem.Change, 0, batchSize) }()
 		if err := ctx.Err(); err != nil || len(changes) == 0 {
 			return err
 		}
@@ -356,7 +377,7 @@ func (l *local) snapshotKind(ctx context.Context, snap *pebble.Snapshot, kind ta
 		return fn(changes)
 	}
 	for ok := iter.First(); ok; ok = iter.Next() {
-		k, obj, err := l.object(iter.Key(), iter.Value())
+		k, obj, err := l.object(iter.Key(), iter.Value(), &quick)
 		if err != nil {
 			return err
 		}
@@ -373,8 +394,8 @@ func (l *local) snapshotKind(ctx context.Context, snap *pebble.Snapshot, kind ta
 	return give()
 }
 
-// object reads one entry of the object table.
-func (t *tables) object(key, value []byte) (objectKey, tandem.Object, error) {
+// object reads one entry of the object table; quick may be nil.
+func (t *tables) object(key, value []byte, quick *accountReader) (objectKey, tandem.Object, error) {
 	k, err := parseObjectKey(key)
 	if err != nil {
 		return k, nil, t.damaged(err)
@@ -386,6 +407,12 @@ func (t *tables) object(key, value []byte) (objectKey, tandem.Object, error) {
 	e, err := parseEntry(payload)
 	if err != nil {
 		return k, nil, t.damaged(fmt.Errorf("%s: %w", k, err))
+	}
+	if k.kind == tandem.KindAccount && quick != nil {
+		if a, ok := quick.read(e.cbor); ok && a.ID == k.id {
+			a.Revision = e.revision
+			return k, a, nil
+		}
 	}
 	obj, err := t.decode(k, e)
 	return k, obj, t.damaged(err)

@@ -71,7 +71,7 @@ func (s *Store) List(ctx context.Context, by tandem.Principal, kind tandem.Kind,
 
 func (s *Store) listAll(ctx context.Context, snap *pebble.Snapshot, kind tandem.Kind, after string, limit int) (objects []tandem.Object, err error) {
 	err = s.scan(ctx, snap, []byte{tableObject, kindNumber(kind)}, keyID(kind, after), limit, func(key, value []byte) error {
-		_, obj, err := s.object(key, value)
+		_, obj, err := s.object(key, value, nil)
 		objects = append(objects, obj)
 		return err
 	})
@@ -90,7 +90,7 @@ func (s *Store) listOwned(ctx context.Context, snap *pebble.Snapshot, kind tande
 			return s.damaged(fmt.Errorf("index of %s names %x: %w", owner, objectKey, err))
 		}
 		defer closer.Close()
-		_, obj, err := s.object(objectKey, value)
+		_, obj, err := s.object(objectKey, value, nil)
 		objects = append(objects, obj)
 		return err
 	})

@@ -32,6 +32,8 @@ var (
 	ErrTrimmed = tandem.ErrTrimmed
 	ErrFailed  = errors.New("store failed")
 	ErrClosed  = errors.New("store closed")
+	// ErrAway is what a store answers while another process may have its directory; see Suspend.
+	ErrAway = tandem.ErrAway
 )
 
 // Config says how a store is opened.
@@ -66,6 +68,7 @@ func (c Config) Validate() error {
 // Store is the durable memory of one appliance. Its methods may be called by many at once.
 type Store struct {
 	local
+	cfg      Config
 	bindings bindings
 	calls    calls
 	keys     keyring
@@ -106,7 +109,7 @@ func (c Config) Open(dir string, log *slog.Logger) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, lock: lock, mark: mark, keys: keys}
-	if err := s.prepareCalls(); err != nil {
+	if err := errors.Join(s.RemoveCopy(), s.prepareCalls()); err != nil {
 		return nil, err
 	}
 	if err := c.start(s, vfs.Default, dir, mark.fresh(), log); err != nil {
@@ -137,19 +140,33 @@ func (c Config) OpenMemory(log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// start opens the databases of s and reads where the log stands.
-func (c Config) start(s *Store, fs vfs.FS, dir string, fresh bool, log *slog.Logger) (err error) {
+// start makes s ready and opens its databases.
+func (c Config) start(s *Store, fs vfs.FS, dir string, fresh bool, log *slog.Logger) error {
+	if err := c.prepare(s, dir, log); err != nil {
+		return err
+	}
+	return s.openAll(fs, dir, fresh)
+}
+
+// prepare makes s all that it is before its databases are open.
+func (c Config) prepare(s *Store, dir string, log *slog.Logger) error {
 	codec, err := newCodec()
 	if err != nil {
 		return err
 	}
+	s.cfg = c
 	s.health = newHealth(dir, log.With("part", "store"))
 	s.tables = tables{codec: codec, name: dir}
-	s.retain, s.now = c.Retain, time.Now
+	s.retain, s.now, s.moved = c.Retain, time.Now, make(chan struct{})
 	if s.retain == 0 {
 		s.retain = 1_000_000
 	}
-	cache := c.Cache
+	return nil
+}
+
+// openAll opens the databases of s and reads where the logs stand.
+func (s *Store) openAll(fs vfs.FS, dir string, fresh bool) (err error) {
+	cache := s.cfg.Cache
 	if cache == 0 {
 		cache = 64 << 20
 	}
@@ -170,12 +187,12 @@ func (c Config) start(s *Store, fs vfs.FS, dir string, fresh bool, log *slog.Log
 	if s.state, err = s.loadState(); err != nil {
 		return err
 	}
-	s.epoch, s.durable, s.moved = s.state.epoch, s.state.last, make(chan struct{})
+	s.stand(s.state.epoch, s.state.last)
 	if err := s.bindings.start(&s.tables, s.health, s.options(fs, fresh), filepath.Join(dir, bindingsName)); err != nil {
 		return err
 	}
 	fresh = fresh || s.calls.fresh
-	return s.calls.start(c, &s.local, s.options(fs, fresh), filepath.Join(dir, callsName))
+	return s.calls.start(s.cfg, &s.local, s.options(fs, fresh), filepath.Join(dir, callsName))
 }
 
 // openTables opens the database of objects; a fresh one gets its first record of state.
@@ -256,19 +273,23 @@ func (s *Store) settle() error {
 // Close ends the store: calls in hand are waited for, later ones get ErrClosed. Followers end with
 // ErrClosed. Everything acknowledged is on disk before it returns.
 func (s *Store) Close() error {
-	if !s.health.close() {
+	first, away := s.health.close()
+	if !first || away {
 		return nil
 	}
+	return s.letGo()
+}
+
+// letGo closes the databases, notes how far they came, and drops the lock. Nobody uses s.
+func (s *Store) letGo() error {
 	last, calls := s.durable, s.calls.durable
+	defer s.lock.release()
 	err := s.halt()
 	if s.dir == "" || err != nil || s.health.err() != nil {
-		s.lock.release()
 		return err
 	}
 	s.mark.Calls = uint64(calls) + 1
-	err = s.mark.write(s.dir, markerReady, last)
-	s.lock.release()
-	return err
+	return s.mark.write(s.dir, markerReady, last)
 }
 
 // halt closes the databases, as far as they are open.
@@ -281,6 +302,7 @@ func (s *Store) halt() (err error) {
 	err = errors.Join(s.bindings.close(), s.calls.close())
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
+		s.db = nil
 	}
 	s.keep.Unref()
 	return err

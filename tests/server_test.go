@@ -45,6 +45,8 @@ type server struct {
 	dir   string
 	cmd   *exec.Cmd
 	ended chan error
+
+	program string // "": the one built for this run
 }
 
 const serveConfig = `
@@ -126,6 +128,9 @@ func (s *server) start() {
 	path, err := program()
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if s.program != "" {
+		path = s.program
 	}
 	log, err := os.OpenFile(s.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -59,7 +59,7 @@ func newRoot(s *session) *cobra.Command {
 	}
 	flags.StringVar(&s.socket, "socket", socket, "unix socket of the running tandem; also set by TANDEM_SOCKET")
 	root.AddCommand(
-		newServe(s), newLab(s),
+		newServe(s), newUpgrade(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
 		newStatus(s), newDNS(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
 		newLB(s), newCluster(s), newNode(s), newZone(s), newStore(s),

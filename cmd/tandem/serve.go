@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"os/signal"
 	"runtime"
 	"syscall"
@@ -37,15 +38,23 @@ func configFlag(cmd *cobra.Command, file *string) {
 }
 
 func (s *session) serve(ctx context.Context, file string) error {
-	cfg, err := node.Load(file)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR2)
+	defer signal.Stop(asked)
+	before, err := node.Inherit()
 	if err != nil {
 		return err
+	}
+	cfg, err := node.Load(file)
+	if err != nil {
+		return before.Fail(err)
 	}
 	makeRoom(cfg)
 	n, err := node.New(cfg, cfg.Log.Logger(s.errs))
 	if err != nil {
-		return err
+		return before.Fail(err)
 	}
+	n.Succeeds(before, asked)
 	signal.Ignore(syscall.SIGHUP) // nobody's calls end because a terminal was closed or a log turned over
 	return n.Run(ctx)
 }

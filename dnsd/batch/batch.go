@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -56,6 +57,8 @@ type Conn struct {
 	held bool           // wait without the scheduler while the socket is in use
 	wake *os.File       // an eventfd that ends a long wait
 	ends [2]unix.PollFd // the socket and wake
+
+	ending atomic.Bool
 
 	in, out       [Most]message
 	inAt, outAt   [Most]unix.Iovec
@@ -128,6 +131,15 @@ func New(file *os.File, held bool) (*Conn, error) {
 	return c, nil
 }
 
+// End ends Receive: what it has returned can still be answered. Any may call it.
+func (c *Conn) End() {
+	if c.ending.Swap(true) {
+		return
+	}
+	one := [8]byte{1}
+	c.wake.Write(one[:]) // who does not hear it has ended
+}
+
 // Close closes the socket and ends Receive.
 func (c *Conn) Close() error {
 	one := [8]byte{1}
@@ -136,9 +148,13 @@ func (c *Conn) Close() error {
 }
 
 // Receive waits for datagrams and returns how many there are: at least one, unless err says why not.
-// Zero and no error means that it was interrupted. It is net.ErrClosed once the socket is closed; after any other error it may be called again.
+// Zero and no error means that it was interrupted. It is os.ErrClosed once the socket is closed, or after End; after any other error it may be called again.
 func (c *Conn) Receive() (int, error) {
 	c.queued, c.got = 0, 0
+	if c.ending.Load() {
+		c.wake.Close()
+		return 0, os.ErrClosed
+	}
 	for i := range c.in {
 		h := &c.in[i].header
 		h.Namelen = uint32(unix.SizeofSockaddrInet6)

@@ -74,6 +74,9 @@ func (s *Server) answerError(w http.ResponseWriter, err error) {
 		s.log.Warn("request failed", "error", e.Message)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if e.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(e.Status)
 	_ = json.NewEncoder(w).Encode(e) // a client that has gone needs no answer
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"tandem/internal/tandem"
 )
@@ -163,6 +164,14 @@ func (c *Client) Verify(ctx context.Context) (Verified, error) {
 // Backup writes a copy of the store into a folder of the server's machine.
 func (c *Client) Backup(ctx context.Context, dir string) error {
 	return c.ask(ctx, http.MethodPost, "/v1/store/backup", nil, BackupRequest{Dir: dir}, nil)
+}
+
+// Upgrade has a new process take the place of the running one, and returns its number once it serves. Patience
+// bounds its start; 0 means the server's own bound.
+func (c *Client) Upgrade(ctx context.Context, patience time.Duration) (pid int, err error) {
+	var out Upgraded
+	err = c.ask(ctx, http.MethodPost, "/v1/upgrade", nil, UpgradeRequest{Patience: int(patience / time.Second)}, &out)
+	return out.PID, err
 }
 
 func objectPath(k tandem.Kind, id string) string {

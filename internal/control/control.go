@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -74,6 +75,14 @@ type Reader interface {
 	List(ctx context.Context, by tandem.Principal, kind tandem.Kind, owner, after string, limit int) ([]tandem.Object, error)
 }
 
+// Sockets opens listening sockets.
+type Sockets interface {
+	// Given returns how many sockets for this address were left by the process before and are not taken.
+	Given(network, address string) int
+	// Listen is like net.Listen.
+	Listen(network, address string) (net.Listener, error)
+}
+
 // Seal closes and opens secrets that are kept at rest.
 type Seal interface {
 	Seal(plain []byte, context string) ([]byte, error)
@@ -116,6 +125,11 @@ type Deps struct {
 	ReportLoad func(node string, load float64)
 	// Permit makes a secret URL from which a device can fetch its configuration once.
 	Permit func(ctx context.Context, by tandem.Principal, device string, ttl time.Duration) (url string, err error)
+	// Sockets opens the door's socket, or has the one that the process before this one left; nil: a new one.
+	Sockets Sockets
+	// Upgrade starts the program anew and returns when the new process serves, within the patience given
+	// for its start (0: as long as is sensible). When it fails this process goes on as before.
+	Upgrade func(ctx context.Context, patience time.Duration) (pid int, err error)
 	// Served returns once every part serves the revision.
 	Served func(ctx context.Context, rev tandem.Revision) error
 	Status func() Status

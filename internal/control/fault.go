@@ -99,6 +99,8 @@ func asError(err error) *Error {
 		return refuse(http.StatusPreconditionFailed, "%v", err)
 	case errors.Is(err, tandem.ErrTrimmed):
 		return refuse(http.StatusGone, "%v", err)
+	case errors.Is(err, tandem.ErrAway):
+		return refuse(http.StatusServiceUnavailable, "%v", err)
 	case errors.As(err, &field), errors.As(err, &fields):
 		return refuse(http.StatusUnprocessableEntity, "%v", err)
 	case errors.As(err, &tooLong):

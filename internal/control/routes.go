@@ -145,6 +145,9 @@ func actOperations() []operation {
 		}, {
 			id: "backupStore", method: http.MethodPost, path: "/v1/store/backup", admin: true, takes: BackupRequest{}, gives: BackupRequest{},
 			summary: "Writes a copy of the store into a folder of the server's machine.", handle: (*call).backup,
+		}, {
+			id: "upgrade", method: http.MethodPost, path: "/v1/upgrade", admin: true, takes: UpgradeRequest{}, gives: Upgraded{}, handle: (*call).upgrade,
+			summary: "Starts the program that is now at the running one's path, and gives it the listening sockets and the store. Answers when the new process serves. When it does not, the running one goes on.",
 		},
 	}
 }

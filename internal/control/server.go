@@ -74,10 +74,16 @@ func (s *Server) Listen() error {
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Socket), 0o750); err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
-	if err := removeStale(s.cfg.Socket); err != nil {
-		return err
+	listen, given := net.Listen, 0
+	if s.deps.Sockets != nil {
+		listen, given = s.deps.Sockets.Listen, s.deps.Sockets.Given("unix", s.cfg.Socket)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.cfg.Socket, Net: "unix"})
+	if given == 0 {
+		if err := removeStale(s.cfg.Socket); err != nil {
+			return err
+		}
+	}
+	l, err := listen("unix", s.cfg.Socket)
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
@@ -85,7 +91,7 @@ func (s *Server) Listen() error {
 	if err := os.Chmod(s.cfg.Socket, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
 	}
-	s.listener = l
+	s.listener = l.(*net.UnixListener)
 	return nil
 }
 

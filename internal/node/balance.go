@@ -58,7 +58,7 @@ func (b *builder) buildLB() (err error) {
 
 // buildLeases makes the end of leases that is configured, as a part of its own.
 func (b *builder) buildLeases(cfg Leases) (lb.Leases, error) {
-	leases, whole, err := newLeases(cfg, b.store, b.log)
+	leases, whole, err := newLeases(cfg, b.store, b.succession.sockets, b.log)
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func newLessee(c Leases, log *slog.Logger) (*lb.Lessee, error) {
 }
 
 // newLeases makes the end that the configuration names, and its part.
-func newLeases(c Leases, kept *store.Store, log *slog.Logger) (leaser, part, error) {
+func newLeases(c Leases, kept *store.Store, sockets binder, log *slog.Logger) (leaser, part, error) {
 	p := part{name: "leases"}
 	if c.From != "" {
 		lessee, err := newLessee(c, log)
@@ -155,6 +155,7 @@ func newLeases(c Leases, kept *store.Store, log *slog.Logger) (leaser, part, err
 	if err != nil {
 		return nil, p, err
 	}
+	door.sockets = sockets
 	p = door.part("leases")
 	p.apply, p.metrics = lessor.Apply, lessor.Metrics
 	p.run = func(ctx context.Context) error {

@@ -84,7 +84,7 @@ type shared struct {
 func share(t testing.TB, cfg Leases, kept *store.Store, permitted, calls int) *shared {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	leases, p, err := newLeases(cfg, kept, log)
+	leases, p, err := newLeases(cfg, kept, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}

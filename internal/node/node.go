@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -25,6 +26,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tandem/internal/handover"
 	"tandem/internal/tandem"
 	"tandem/store"
 )
@@ -43,6 +45,14 @@ type Node struct {
 	// settled returns once what a revision causes is stored too, with the revision to wait for; nil
 	// when nothing does that.
 	settled func(context.Context, tandem.Revision) (tandem.Revision, error)
+
+	succession *Succession
+	asked      <-chan os.Signal // to upgrade; nil: never
+	alone      chan struct{}    // closed once no process before this one answers anything new
+	upgrading  sync.Mutex
+	// life ends when the node is to end: it is Run's own, for an upgrade that is asked for from outside.
+	life context.Context
+	end  context.CancelFunc
 }
 
 // New checks cfg and returns a node that has opened and bound nothing yet.
@@ -50,13 +60,23 @@ func New(cfg *Config, log *slog.Logger) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Node{cfg: cfg, log: log, ready: make(chan struct{}), served: newProgress()}, nil
+	return &Node{
+		cfg: cfg, log: log, ready: make(chan struct{}), alone: make(chan struct{}), served: newProgress(),
+		succession: &Succession{sockets: new(handover.Sockets)},
+	}, nil
 }
 
-// Run opens the store, builds, binds, restores, serves until ctx ends, and closes. A node runs once.
-func (n *Node) Run(ctx context.Context) (err error) {
+// Run opens the store, builds, binds, restores, serves until ctx ends or another process has taken this
+// one's place, and closes. A node runs once.
+func (n *Node) Run(ctx context.Context) error {
+	n.life, n.end = context.WithCancel(ctx)
+	defer n.end()
+	return n.succession.Fail(n.live(n.life))
+}
+
+func (n *Node) live(ctx context.Context) (err error) {
 	n.started = time.Now()
-	kept, err := n.cfg.Store.Open(n.cfg.Data, n.log)
+	kept, err := n.openStore()
 	if err != nil {
 		return err
 	}
@@ -65,12 +85,22 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := listen(parts); err != nil {
+	undo := letGo
+	if n.succession.line != nil {
+		undo = func([]part) {} // what waits in the sockets is the other process's; this one ends
+	}
+	if err := listen(parts, undo); err != nil {
 		return err
 	}
-	last, err := restore(ctx, kept, parts)
+	var last tandem.Revision
+	if n.succession.line != nil {
+		last, err = n.takeOver(ctx, kept, parts)
+	} else {
+		expect(parts, kept.Objects())
+		last, err = restore(ctx, kept.Snapshot, parts)
+	}
 	if err != nil {
-		letGo(parts)
+		undo(parts)
 		return fmt.Errorf("restore from the store: %w", err)
 	}
 	n.served.advance(last)
@@ -80,14 +110,14 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	return n.serve(ctx, kept, parts, last)
 }
 
-// listen binds all parts. When one cannot, those before it are made to let go.
-func listen(parts []part) error {
+// listen binds all parts. When one cannot, those before it are given to undo.
+func listen(parts []part, undo func([]part)) error {
 	for i, p := range parts {
 		if p.listen == nil {
 			continue
 		}
 		if err := p.listen(); err != nil {
-			letGo(parts[:i])
+			undo(parts[:i])
 			return fmt.Errorf("%s: %w", p.name, bindError(err))
 		}
 	}
@@ -115,13 +145,35 @@ func bindError(err error) error {
 	return fmt.Errorf("cannot listen on %s %s: %w", op.Net, op.Addr, code)
 }
 
-// restore gives every part the whole store, and returns the revision that it is of.
-func restore(ctx context.Context, kept *store.Store, parts []part) (tandem.Revision, error) {
-	last, err := kept.Snapshot(ctx, func(changes []tandem.Change) error {
-		apply(parts, changes)
-		return nil
+// snapshot gives all objects to a function and returns the revision that they are of.
+type snapshot func(context.Context, func([]tandem.Change) error) (tandem.Revision, error)
+
+// expect tells parts how many objects a snapshot will have.
+func expect(parts []part, objects int) {
+	for _, p := range parts {
+		if p.expect != nil {
+			p.expect(objects)
+		}
+	}
+}
+
+// restore gives every part a snapshot, and returns the revision that it is of. One processor reads while
+// another applies.
+func restore(ctx context.Context, from snapshot, parts []part) (last tandem.Revision, err error) {
+	batches := make(chan []tandem.Change, 4)
+	working, ctx := errgroup.WithContext(ctx)
+	working.Go(func() (err error) {
+		defer close(batches)
+		last, err = from(ctx, func(changes []tandem.Change) error {
+			batches <- changes // it is taken until the end, whatever happens
+			return nil
+		})
+		return err
 	})
-	if err != nil {
+	for changes := range batches {
+		apply(parts, changes)
+	}
+	if err := working.Wait(); err != nil {
 		return 0, err
 	}
 	apply(parts, nil) // an empty store gave no batch, and each part must know that it has seen it all
@@ -140,7 +192,9 @@ func (n *Node) serve(ctx context.Context, kept *store.Store, parts []part, last 
 	for _, p := range parts {
 		running.Go(func() error { return n.run(ctx, p) })
 	}
+	running.Go(func() error { return n.upgradeWhenAsked(ctx) })
 	close(n.ready)
+	n.serves()
 	n.log.Info("serving", "revision", last, "listeners", listed(n.Addrs()))
 	defer n.log.Info("stopped")
 	return running.Wait()
@@ -148,6 +202,12 @@ func (n *Node) serve(ctx context.Context, kept *store.Store, parts []part, last 
 
 // run runs one part and names it in its error.
 func (n *Node) run(ctx context.Context, p part) error {
+	if p.last {
+		select {
+		case <-n.alone:
+		case <-ctx.Done(): // it lets go of what it has bound
+		}
+	}
 	if err := p.run(ctx); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}

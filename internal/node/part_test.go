@@ -96,7 +96,10 @@ func TestFirstFailureEndsAll(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer kept.Close()
-			n := &Node{log: log, ready: make(chan struct{}), served: newProgress()}
+			n, err := New(&Config{Data: t.TempDir(), Metrics: &Metrics{Listen: netip.MustParseAddrPort("127.0.0.1:0")}}, log)
+			if err != nil {
+				t.Fatal(err)
+			}
 			ended := false
 			first := func(ctx context.Context) error { <-ctx.Done(); ended = true; return nil }
 			ctx, cancel := context.WithCancel(t.Context())
@@ -131,7 +134,7 @@ func TestListenFailureLetsGo(t *testing.T) {
 	}
 	silent := part{name: "silent", run: func(context.Context) error { t.Error("a part without listener ran"); return nil }}
 	refused := &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53}, Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
-	err := listen([]part{making("a", nil), silent, making("b", refused), making("c", nil)})
+	err := listen([]part{making("a", nil), silent, making("b", refused), making("c", nil)}, letGo)
 	if want := "b: cannot listen on tcp 127.0.0.1:53: address already in use"; err == nil || err.Error() != want {
 		t.Errorf("listen = %v, want %q", err, want)
 	}

@@ -24,9 +24,14 @@ type part struct {
 	run      func(context.Context) error
 	listen   func() error
 	apply    func([]tandem.Change)
+	expect   func(objects int)     // told how many a snapshot to come has
 	restored func(tandem.Revision) // told the revision of the snapshot that was applied
 	metrics  func(emit func(tandem.Sample))
 	addrs    func() map[string][]string // by listener, after listen
+	pause    func()                     // stop what needs the store, for resume to go on with
+	resume   func()
+	quit     func() // answer nothing new: the process after this one does
+	last     bool   // runs only once the process before this one answers nothing new
 }
 
 // builder holds what parts are given of one another while they are built.
@@ -95,11 +100,12 @@ func (b *builder) buildDNS() (err error) {
 	if err != nil {
 		return err
 	}
+	b.dns.UseSockets(b.succession.sockets)
 	if b.teller != nil {
 		b.teller.hear = b.dns.Health
 	}
 	b.parts = append(b.parts, part{
-		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
+		name: "dns", quit: b.dns.Quit, expect: b.dns.Expect, listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
 		addrs: b.dnsAddrs,
 	})
 	return nil
@@ -122,12 +128,14 @@ func (b *builder) dnsAddrs() map[string][]string {
 func (b *builder) buildSIP() (err error) {
 	b.sip, err = sipproxy.New(*b.cfg.SIP, sipproxy.Deps{
 		Resolver: b.dns, Bindings: b.store, Seal: b.store, Store: b.store, Calls: b.store, Balancer: b.balancer, Observer: b.balancer, Waits: b.leases != nil,
+		Sockets: b.succession.sockets,
 	}, b.log)
 	if err != nil {
 		return err
 	}
 	b.parts = append(b.parts, part{
 		name: "sip", listen: b.sip.Listen, run: b.sip.Run, apply: b.sip.Apply, metrics: b.sip.Metrics, addrs: b.sipAddrs,
+		pause: b.sip.Pause, resume: b.sip.Resume,
 	})
 	return nil
 }
@@ -147,7 +155,7 @@ func (b *builder) sipAddrs() map[string][]string {
 }
 
 func (b *builder) buildHTTP() (err error) {
-	b.http, err = httpproxy.New(*b.cfg.HTTP, httpproxy.Deps{Resolver: b.dns, Certificates: b.certs, Roots: b.certs.roots()}, b.log)
+	b.http, err = httpproxy.New(*b.cfg.HTTP, httpproxy.Deps{Resolver: b.dns, Certificates: b.certs, Roots: b.certs.roots(), Bind: b.succession.sockets.Listen}, b.log)
 	if err != nil {
 		return err
 	}
@@ -171,7 +179,7 @@ func (b *builder) buildProvision() (err error) {
 		return err
 	}
 	door := &web{
-		at: b.cfg.Provision.Listen, handler: b.provision, bound: b.provision.Announce, log: b.log.With("part", "provision"),
+		at: b.cfg.Provision.Listen, handler: b.provision, bound: b.provision.Announce, log: b.log.With("part", "provision"), sockets: b.succession.sockets,
 		tls: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: b.certs.GetCertificate},
 	}
 	whole := door.part("provision")
@@ -189,7 +197,7 @@ func (b *builder) buildProvision() (err error) {
 func (b *builder) buildMetrics() error {
 	at := b.cfg.Metrics.Listen
 	log := b.log.With("part", "metrics")
-	door := &web{at: at, handler: metricsHandler(b.Node.metrics, at.Addr().IsLoopback(), log), log: log}
+	door := &web{at: at, handler: metricsHandler(b.Node.metrics, at.Addr().IsLoopback(), log), log: log, sockets: b.succession.sockets}
 	b.parts = append(b.parts, door.part("metrics"))
 	return nil
 }
@@ -240,7 +248,7 @@ func (b *builder) buildControl() error {
 		return err
 	}
 	b.parts = append(b.parts, part{
-		name: "control", listen: server.Listen, run: server.Run, metrics: server.Metrics,
+		name: "control", last: true, listen: server.Listen, run: server.Run, metrics: server.Metrics,
 		addrs: func() map[string][]string { return map[string][]string{"control": texts(server.Addrs())} },
 	})
 	return nil
@@ -253,6 +261,10 @@ func (b *builder) controlDeps() control.Deps {
 		CheckZone: dnsd.CheckRecords, CheckRecordSet: dnsd.CheckRecordSet, CountRecords: dnsd.CountRecords,
 		Served: b.Served, Status: b.status, CallLog: b.store,
 		Backup: b.store.Backup, Verify: b.verify,
+		Sockets: b.succession.sockets,
+	}
+	if b.succession.program != "" {
+		deps.Upgrade = b.Upgrade
 	}
 	if b.dns != nil {
 		deps.Trace, deps.AccountsIn = b.trace, b.dns.AccountsIn

@@ -20,10 +20,16 @@ type web struct {
 	tls     *tls.Config       // nil: plain
 	bound   func(port uint16) // told the port once it is bound; may be nil
 	log     *slog.Logger
+	sockets binder // nil: new ones
 
 	listener    net.Listener
 	connections atomic.Int64
 	open        sync.WaitGroup // connections
+}
+
+// binder opens listening sockets, or has some that were left by the process before.
+type binder interface {
+	Listen(network, address string) (net.Listener, error)
 }
 
 // webConnections bounds a web's connections; one more is closed unread.
@@ -31,7 +37,11 @@ const webConnections = 4096
 
 // Listen binds.
 func (w *web) Listen() error {
-	l, err := net.Listen("tcp", w.at.String())
+	listen := net.Listen
+	if w.sockets != nil {
+		listen = w.sockets.Listen
+	}
+	l, err := listen("tcp", w.at.String())
 	if err != nil {
 		return fmt.Errorf("bind %s: %w", w.at, err)
 	}

@@ -332,3 +332,7 @@ func (f *CallFilter) Validate() error {
 
 // ErrTrimmed says that what a follower asks to go on from is no longer kept, or is not there yet.
 var ErrTrimmed = errors.New("not in the change log")
+
+// ErrAway says that nothing can be read or written for a moment, because another process takes this
+// one's place.
+var ErrAway = errors.New("the store is being handed to a new process; try again in a moment")
