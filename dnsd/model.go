@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"tandem/internal/tandem"
 )
@@ -26,7 +28,16 @@ type model struct {
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
+
+	signers sync.Map // *signer by the key's name in wire form
+	now     nowFunc
+	heard   func(z *zone) // told of a NOTIFY that counts; nil: nobody
+	// transfer answers AXFR and IXFR over UDP; nil: they are refused.
+	transfer func(q *query, z *zone, c client, out []byte) int
 }
+
+// nowFunc tells the time.
+type nowFunc = func() time.Time
 
 // hosts are the edges or the nodes.
 type hosts struct {
@@ -75,7 +86,7 @@ type target struct {
 func newModel() *model {
 	return &model{
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
-		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
+		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()}, now: time.Now,
 	}
 }
 
@@ -84,6 +95,9 @@ func newModel() *model {
 // clusters and nodes for all service zones: one number each, whatever the number of zones. Health
 // counts for none (health.go).
 func (m *model) serialOf(z *zone) uint32 {
+	if z.copied() {
+		return z.soa.Serial // its primary's
+	}
 	serial := z.serial.Load()
 	switch z.role {
 	case tandem.RoleAccounts:

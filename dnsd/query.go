@@ -13,40 +13,70 @@ const headerSize = 12
 type client struct {
 	addr   netip.Addr
 	stream bool // TCP: the whole answer fits, and the address is true
+	tls    bool // the stream is encrypted
 }
 
 // query is a question that passed the front: what it asks, and what it may be answered with.
 type query struct {
-	id       uint16
-	opcode   int
-	recurse  bool // RD, copied into the answer
-	question dns.Question
-	asked    question
-	edns     bool
-	dnssecOK bool
-	tsig     *dns.TSIG // of a key that we do not have, for we have none
-	limit    int       // octets that the answer may have
+	id        uint16
+	opcode    int
+	recurse   bool // RD, copied into the answer
+	question  dns.Question
+	asked     question
+	edns      bool
+	dnssecOK  bool
+	signature signature
+	told      uint32 // NOTIFY and IXFR: the serial that came along, if has
+	has       bool
+	ede       *dns.EDNS0_EDE // why there is nothing, for those who speak EDNS
+	limit     int            // octets that the answer may have
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
 // takes everything; what it does for common questions, fast does sooner.
 func (m *model) full(in, out []byte, c client) int {
-	q, rcode, ok := parseQuery(in, c)
+	q, z, rcode, ok := m.front(in, c)
 	if !ok {
 		return 0
 	}
-	if rcode != dns.RcodeSuccess {
+	if rcode == dns.RcodeSuccess && q.opcode == dns.OpcodeQuery {
+		if isTransferType(q.asked.rrtype) && m.transfer != nil {
+			return m.transfer(q, z, c, out)
+		}
+		rcode = transferOrMeta(q.asked.rrtype)
+	}
+	if rcode != dns.RcodeSuccess || q.opcode != dns.OpcodeQuery {
 		return q.refuse(rcode, out)
 	}
-	z := m.zoneFor(q.asked)
-	if z == nil || q.question.Qclass != dns.ClassINET || !z.answers(c.addr) {
-		return q.refuse(dns.RcodeRefused, out)
-	}
-	if rcode := transferOrMeta(q.asked.rrtype); rcode != dns.RcodeSuccess {
-		return q.refuse(rcode, out)
+	if z.absent != "" {
+		q.explain(dns.ExtendedErrorCodeNotReady, z.absent)
+		return q.refuse(dns.RcodeServerFailure, out)
 	}
 	return q.answer(m.lookup(z, q.asked), out)
 }
+
+// front takes a query apart and finds out who asks, of which zone, and whether they are answered; an
+// rcode other than NOERROR is to be sent with what q then holds, and !ok means silence.
+func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok bool) {
+	if q, rcode, ok = parseQuery(in, c); !ok {
+		return nil, nil, 0, false
+	}
+	if rcode = m.authenticate(q, in, rcode); rcode != dns.RcodeSuccess {
+		return q, nil, rcode, true
+	}
+	z = m.zoneFor(q.asked)
+	switch {
+	case q.opcode == dns.OpcodeNotify:
+		return q, z, m.notified(q, z, c), true
+	case z == nil || q.question.Qclass != dns.ClassINET:
+		return q, nil, dns.RcodeRefused, true
+	case !z.answers(c.addr) && !z.mayTransfer(q, c): // secondaries may ask for what they may have
+		return q, nil, dns.RcodeRefused, true
+	}
+	return q, z, dns.RcodeSuccess, true
+}
+
+func isTransferType(rrtype uint16) bool { return rrtype == dns.TypeAXFR || rrtype == dns.TypeIXFR }
 
 // zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
 // zone above, if that is ours too (RFC 4035 section 3.1.4.1).
@@ -89,14 +119,14 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 		q.limit = streamSize
 	}
 	switch q.opcode {
-	case dns.OpcodeQuery:
-	case dns.OpcodeNotify, dns.OpcodeUpdate:
+	case dns.OpcodeQuery, dns.OpcodeNotify:
+	case dns.OpcodeUpdate:
 		return q, dns.RcodeRefused, true // known, and nobody is allowed to
 	default:
 		return q, dns.RcodeNotImplemented, true
 	}
 	o, whole := outline(in)
-	if !whole || o.questions != 1 || o.answers != 0 || in[2]&0x02 != 0 || isCompressed(in) {
+	if !whole || o.questions != 1 || o.answers != 0 && q.opcode != dns.OpcodeNotify || in[2]&0x02 != 0 || isCompressed(in) {
 		return q, dns.RcodeFormatError, true // RFC 9619 section 4
 	}
 	name, at, err := dns.UnpackDomainName(in, headerSize)
@@ -115,6 +145,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 // takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.
 func (q *query) takeRecords(in []byte, o sections) int {
 	rcode := dns.RcodeSuccess
+	q.takeSerial(in, o)
 	for i, r := range o.records {
 		additional := i >= o.answers+o.authority
 		switch r.rrtype {
@@ -124,16 +155,13 @@ func (q *query) takeRecords(in []byte, o sections) int {
 			}
 			rcode = q.takeEDNS(in, r)
 		case dns.TypeTSIG:
-			if !additional || i != len(o.records)-1 || !q.takeTSIG(in, r) {
+			if !additional || i != len(o.records)-1 || !q.signature.take(in, r) {
 				return dns.RcodeFormatError // RFC 8945 section 5.2
 			}
 		}
 		if rcode == dns.RcodeFormatError {
 			return rcode
 		}
-	}
-	if q.tsig != nil && rcode == dns.RcodeSuccess {
-		return dns.RcodeNotAuth // RFC 8945 section 5.2.1
 	}
 	return rcode
 }
@@ -158,16 +186,6 @@ func (q *query) takeEDNS(in []byte, r record) int {
 		o = o[4+int(binary.BigEndian.Uint16(o[2:])):]
 	}
 	return dns.RcodeSuccess
-}
-
-// takeTSIG notes the TSIG record r, and reports whether it is well formed.
-func (q *query) takeTSIG(in []byte, r record) bool {
-	rr, _, err := dns.UnpackRR(in, r.at)
-	if err != nil || len(r.data) == 0 || r.class != dns.ClassANY {
-		return false
-	}
-	q.tsig = rr.(*dns.TSIG)
-	return true
 }
 
 // sections is how many questions and records of a kind a message has, and all its records.

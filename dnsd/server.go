@@ -48,6 +48,10 @@ type Server struct {
 	counters  []*counters // the first for TCP, then one for each UDP worker
 	listeners []listener
 	tcp       *streams
+
+	journaled tandem.Revision // what the journal on disk has seen
+	transfers transferCounts
+	slots     chan struct{} // one of each transfer out
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
@@ -68,11 +72,20 @@ type Sealer interface {
 	Unseal(sealed []byte, context string) ([]byte, error)
 }
 
+// ZoneData keeps octets about zones: their journals, and the contents of secondary zones. See
+// store.Store.WriteZoneData.
+type ZoneData interface {
+	WriteZoneData(ctx context.Context, data []tandem.ZoneDatum) error
+	ZoneData(ctx context.Context, fn func(tandem.ZoneDatum) error) error
+}
+
 // Deps are what the server needs from outside. What is nil is not offered: without Store nothing is
-// written, without Seal no key can be opened.
+// written, without Seal no key can be opened, without Zones a restart begins journals and secondary
+// zones anew.
 type Deps struct {
 	Store Store
 	Seal  Sealer
+	Zones ZoneData
 	Now   func() time.Time // nil: time.Now
 }
 
@@ -88,6 +101,8 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	m.now, s.writer.seal = deps.Now, deps.Seal
+	m.transfer, s.slots = s.datagram, make(chan struct{}, mostTransfers)
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -114,6 +129,8 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
+	s.writer.last = max(s.writer.last, last)
+	s.writer.begin(s.journaled == last && last != 0)
 }
 
 // Listen binds every address. The error names the one that failed; nothing stays bound then.

@@ -189,6 +189,9 @@ func (s *Server) answerStream(conn net.Conn, in []byte, addr netip.Addr) bool {
 	count.tcp.Add(1)
 	out := s.tcp.answers.Get().(*[2 + streamSize]byte)
 	defer s.tcp.answers.Put(out)
+	if isTransfer(in) {
+		return s.answerTransfer(conn, in, out, client{addr: addr, stream: true})
+	}
 	n := s.handle(count, in, out[2:], client{addr: addr, stream: true})
 	if n == 0 {
 		count.dropped.Add(1)
@@ -201,6 +204,21 @@ func (s *Server) answerStream(conn net.Conn, in []byte, addr netip.Addr) bool {
 		return false
 	}
 	return true
+}
+
+// answerTransfer answers a request for a transfer, as answerStream does.
+func (s *Server) answerTransfer(conn net.Conn, in []byte, out *[2 + streamSize]byte, c client) bool {
+	count := s.counters[0]
+	return nil == s.guard(count, func() error {
+		return s.transfer(in, out[2:], c, func(msg []byte) error {
+			count.full.Add(1)
+			count.note(msg, true)
+			binary.BigEndian.PutUint16(out[:], uint16(len(msg)))
+			conn.SetWriteDeadline(time.Now().Add(s.tcp.query))
+			_, err := conn.Write(out[:2+len(msg)])
+			return err
+		})
+	})
 }
 
 // streamReader cuts a TCP stream into queries. Its buffer grows with the query in hand and is

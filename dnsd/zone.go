@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/miekg/dns"
@@ -30,6 +31,11 @@ type zone struct {
 	soa    *dns.SOA
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
+
+	peering
+	absent  string // why there is nothing to answer from; "" when there is
+	sorting sync.Once
+	keys    []string // of tree, see ordered
 }
 
 // noZone is no zone's number.
@@ -48,6 +54,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	v := &zone{
 		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
+		peering: newPeering(z),
 	}
 	if len(v.networks) == 0 && z.Role == tandem.RoleService {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}

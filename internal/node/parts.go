@@ -86,7 +86,7 @@ func (b *builder) buildAuthority() (err error) {
 }
 
 func (b *builder) buildDNS() (err error) {
-	b.dns, err = dnsd.New(*b.cfg.DNS, dnsd.Deps{Store: b.store, Seal: b.store}, b.log)
+	b.dns, err = dnsd.New(*b.cfg.DNS, dnsd.Deps{Store: b.store, Seal: b.store, Zones: b.store}, b.log)
 	if err != nil {
 		return err
 	}
