@@ -27,12 +27,11 @@ const batchSize = 16 << 10
 
 // transferCounts are what transfers count. See transferMetrics.
 type transferCounts struct {
-	whole, differences, current       atomic.Uint64 // transfers out that ended well
-	refused, busy, broken             atomic.Uint64
-	octets                            atomic.Uint64
-	fetchedWhole, fetched, unfetched  atomic.Uint64
-	notified, unanswered, notifyWaits atomic.Uint64
-	heard                             atomic.Uint64
+	whole, differences, current atomic.Uint64 // transfers out, by form
+	refused, busy, broken       atomic.Uint64
+	octets                      atomic.Uint64
+
+	notified, unanswered, unheard, notifyDropped atomic.Uint64
 }
 
 // isTransfer reports whether in asks for a transfer. It looks at the question only.
@@ -99,7 +98,16 @@ func (m *model) mayTransfer(q *query, z *zone, c client) int {
 }
 
 // version takes z as it is now, and for a client that has serial the differences that lead there.
-func (s *Server) version(z *zone, serial uint32) (*snapshot, []journal.Diff) {
+func (s *Server) version(z *zone, serial uint32) (*snapshot, *journal.Diff) {
+	snap, diffs := s.locked(z, serial)
+	if diffs == nil {
+		return snap, nil
+	}
+	all := journal.Condense(diffs)
+	return snap, &all
+}
+
+func (s *Server) locked(z *zone, serial uint32) (*snapshot, []journal.Diff) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if now := s.model.zoneAt.get(z.number); now != nil && now.absent == "" {
@@ -108,14 +116,14 @@ func (s *Server) version(z *zone, serial uint32) (*snapshot, []journal.Diff) {
 	snap := s.writer.snapshotOf(z)
 	diffs, ok := s.writer.journal.Since(z.id, serial)
 	if !ok || diffs[len(diffs)-1].To != snap.serial {
-		diffs = nil
+		return snap, nil
 	}
 	return snap, diffs
 }
 
 // send writes the transfer that q asks for.
 func (s *Server) send(q *query, z *zone, c client, b *batch) error {
-	snap, diffs := s.version(z, q.told)
+	snap, diff := s.version(z, q.told)
 	soa := snap.zone.soaRecord(snap.zone.soa.Hdr.Ttl, snap.serial)
 	incremental := q.asked.rrtype == dns.TypeIXFR
 	var err error
@@ -123,9 +131,9 @@ func (s *Server) send(q *query, z *zone, c client, b *batch) error {
 	case incremental && later(snap.serial, q.told) == q.told:
 		s.transfers.current.Add(1)
 		err = b.add(soa) // RFC 1995 section 2: nothing newer
-	case incremental && diffs != nil:
+	case incremental && diff != nil:
 		s.transfers.differences.Add(1)
-		err = b.addAll(differences(soa, diffs))
+		err = b.addAll(difference(soa, diff))
 	default:
 		s.transfers.whole.Add(1)
 		err = b.addAll(whole(soa, snap))
@@ -160,20 +168,17 @@ func whole(soa *dns.SOA, s *snapshot) iter.Seq[dns.RR] {
 	}
 }
 
-// differences gives the records of an IXFR: the new SOA, for each difference the old SOA with what goes
-// and the new one with what comes, and the new SOA again (RFC 1995 section 4).
-func differences(soa *dns.SOA, diffs []journal.Diff) iter.Seq[dns.RR] {
+// difference gives the records of an IXFR: the new SOA, the old SOA with what goes, the new one with
+// what comes, and the new SOA again (RFC 1995 section 4).
+func difference(soa *dns.SOA, d *journal.Diff) iter.Seq[dns.RR] {
 	return func(yield func(dns.RR) bool) {
 		if !yield(soa) {
 			return
 		}
-		for i := range diffs {
-			d := &diffs[i]
-			for _, part := range [][]byte{d.Old, d.Removed, d.New, d.Added} {
-				for rr := range unpacked(part) {
-					if !yield(rr) {
-						return
-					}
+		for _, part := range [][]byte{d.Old, d.Removed, d.New, d.Added} {
+			for rr := range unpacked(part) {
+				if !yield(rr) {
+					return
 				}
 			}
 		}
@@ -297,16 +302,12 @@ func (s *Server) datagram(q *query, z *zone, c client, out []byte) int {
 	if q.asked.rrtype == dns.TypeAXFR {
 		return q.refuse(dns.RcodeFormatError, out)
 	}
-	snap, diffs := s.version(z, q.told)
+	snap, diff := s.version(z, q.told)
 	soa := snap.zone.soaRecord(snap.zone.soa.Hdr.Ttl, snap.serial)
 	msg := q.message(dns.RcodeSuccess)
 	msg.Authoritative = true
-	size := 0
-	for i := range diffs {
-		size += diffs[i].Size()
-	}
-	if later(snap.serial, q.told) != q.told && diffs != nil && size < 4*q.limit { // who knows before it is compressed
-		for rr := range differences(soa, diffs) {
+	if later(snap.serial, q.told) != q.told && diff != nil && diff.Size() < 4*q.limit { // who knows before it is compressed
+		for rr := range difference(soa, diff) {
 			msg.Answer = append(msg.Answer, rr)
 		}
 		if n := q.pack(msg, out); n > 0 {

@@ -52,6 +52,8 @@ type Server struct {
 	journaled tandem.Revision // what the journal on disk has seen
 	transfers transferCounts
 	slots     chan struct{} // one of each transfer out
+	notifier  *notifier
+	applied   chan struct{} // something was, to zones that are shared
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
@@ -103,6 +105,9 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
 	m.now, s.writer.seal = deps.Now, deps.Seal
 	m.transfer, s.slots = s.datagram, make(chan struct{}, mostTransfers)
+	s.notifier, s.applied = newNotifier(s), make(chan struct{}, 1)
+	s.writer.changed = s.notifier.changed
+	s.load()
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -121,6 +126,12 @@ func (s *Server) applyOne(c tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.apply(c)
+	if len(s.writer.shares) > 0 {
+		select {
+		case s.applied <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
@@ -167,6 +178,8 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
+	wg.Go(func() { s.notifier.run(ctx) })
+	wg.Go(func() { s.keepJournal(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()

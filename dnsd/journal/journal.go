@@ -243,10 +243,16 @@ func (j *Journal) Stats() (octets int, resets uint64) {
 }
 
 // Flush writes to disk what is not there yet, together with the revision up to which all changes
-// are in the journal. After an error what was to be written counts as written: what is missing is
-// seen when the journal is read again.
-func (j *Journal) Flush(ctx context.Context, to Store, revision tandem.Revision) error {
-	data := j.pending()
+// are in the journal. After an error the next Flush begins where this one did. One caller at a time.
+func (j *Journal) Flush(ctx context.Context, to Store, revision tandem.Revision) (err error) {
+	data, fresh, gone := j.pending()
+	defer func() {
+		if err != nil {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.fresh, j.gone = append(fresh, j.fresh...), append(gone, j.gone...)
+		}
+	}()
 	data = append(data, tandem.ZoneDatum{Part: partRevision, Octets: binary.BigEndian.AppendUint64(nil, uint64(revision))})
 	const most = 512
 	for len(data) > 0 { // the revision goes last
@@ -259,10 +265,9 @@ func (j *Journal) Flush(ctx context.Context, to Store, revision tandem.Revision)
 	return nil
 }
 
-func (j *Journal) pending() []tandem.ZoneDatum {
+func (j *Journal) pending() (data []tandem.ZoneDatum, fresh []place, gone []extent) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var data []tandem.ZoneDatum
 	for _, p := range j.fresh {
 		if c := j.zones[p.zone]; p.number >= c.first {
 			data = append(data, tandem.ZoneDatum{Zone: p.zone, Part: partDiff, Number: p.number, Octets: c.diffs[p.number-c.first].append(nil)})
@@ -271,8 +276,9 @@ func (j *Journal) pending() []tandem.ZoneDatum {
 	for _, e := range j.gone {
 		data = append(data, tandem.ZoneDatum{Zone: e.zone, Part: partDiff, Number: e.first, Last: e.last})
 	}
+	fresh, gone = j.fresh, j.gone
 	j.fresh, j.gone = nil, nil
-	return data
+	return data, fresh, gone
 }
 
 // Load takes in one piece of what was on disk, in the store's order. It reports false for what is not the
@@ -335,4 +341,52 @@ func parse(b []byte) (Diff, error) {
 		return Diff{}, errShort
 	}
 	return d, nil
+}
+
+// Condense makes one difference of several that follow one another: what comes and goes again is left
+// out (RFC 1995 section 5). Secondaries that sync each difference to their disk are glad of it.
+func Condense(diffs []Diff) Diff {
+	first, last := &diffs[0], &diffs[len(diffs)-1]
+	if len(diffs) == 1 {
+		return *first
+	}
+	all := Diff{From: first.From, To: last.To, Old: first.Old, New: last.New}
+	change := map[string]int{} // 1: comes, -1: goes
+	var order []string
+	take := func(records []byte, by int) {
+		for len(records) > 0 {
+			n := recordSize(records)
+			r := string(records[:n])
+			if _, known := change[r]; !known {
+				order = append(order, r)
+			}
+			change[r] += by
+			records = records[n:]
+		}
+	}
+	for i := range diffs {
+		take(diffs[i].Removed, -1)
+		take(diffs[i].Added, 1)
+	}
+	for _, r := range order {
+		switch change[r] {
+		case -1:
+			all.Removed = append(all.Removed, r...)
+		case 1:
+			all.Added = append(all.Added, r...)
+		}
+	}
+	return all
+}
+
+// recordSize returns the octets of the record that b begins with, all of b when it is not whole.
+func recordSize(b []byte) int {
+	at := 0
+	for at < len(b) && b[at] != 0 {
+		at += 1 + int(b[at])
+	}
+	if at+11 > len(b) {
+		return len(b)
+	}
+	return min(at+11+int(binary.BigEndian.Uint16(b[at+9:])), len(b))
 }
