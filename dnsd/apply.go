@@ -22,6 +22,7 @@ type writer struct {
 
 	shares  map[uint32]*share // by zone number
 	journal *journal.Journal
+	copies  *copies
 	touched map[uint32]bool // zones of shares whose serial may have moved
 	deltas  map[uint32]*delta
 	live    bool            // everything stored is applied
@@ -153,6 +154,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		}
 		w.zoneAt.set(number, nil)
 		w.shareZone(number, id, nil)
+		w.copies.drop(number)
 		return
 	}
 	service := noZone
@@ -163,8 +165,13 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
+	if built.copied() {
+		w.copies.put(built)
+	} else {
+		w.copies.drop(number)
+	}
 	var before *snapshot
-	if old := w.zoneAt.get(number); old != nil && w.tells(number) && built.shared() {
+	if old := w.zoneAt.get(number); old != nil && w.tells(number) && built.shared() && old.absent+built.absent == "" {
 		before = w.snapshotOf(old)
 	}
 	w.zoneAt.set(number, built)

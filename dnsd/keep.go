@@ -19,6 +19,8 @@ func (s *Server) load() {
 	err := s.deps.Zones.ZoneData(context.Background(), func(d tandem.ZoneDatum) error {
 		if mine, revision := s.writer.journal.Load(d); mine {
 			s.journaled = max(s.journaled, revision)
+		} else {
+			s.copies.load(d)
 		}
 		return nil
 	})

@@ -53,6 +53,7 @@ type Server struct {
 	transfers transferCounts
 	slots     chan struct{} // one of each transfer out
 	notifier  *notifier
+	copies    *copies
 	applied   chan struct{} // something was, to zones that are shared
 }
 
@@ -107,6 +108,8 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	m.transfer, s.slots = s.datagram, make(chan struct{}, mostTransfers)
 	s.notifier, s.applied = newNotifier(s), make(chan struct{}, 1)
 	s.writer.changed = s.notifier.changed
+	s.copies = newCopies(s)
+	s.writer.copies, m.heard = s.copies, func(z *zone) { s.copies.heard.Add(1); s.copies.due(z.number, false) }
 	s.load()
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
@@ -180,6 +183,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.notifier.run(ctx) })
 	wg.Go(func() { s.keepJournal(ctx) })
+	wg.Go(func() { s.copies.run(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()

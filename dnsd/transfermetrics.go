@@ -42,4 +42,36 @@ func (s *Server) transferMetrics(emit func(tandem.Sample)) {
 	octets, resets := s.writer.journal.Stats()
 	gauge("tandem_dnsd_journal_octets", "Memory that differences between zones' versions take.", "", "", octets)
 	emit(tandem.Sample{Name: "tandem_dnsd_journal_resets_total", Help: "Zones whose differences were given up, so that secondaries take them whole.", Value: float64(resets)})
+	c := s.copies
+	const in, inHelp = "tandem_dnsd_transfers_in_total", "Looks at a secondary zone's primaries: it came whole, as differences, there was nothing newer, or nobody gave it."
+	count(in, inHelp, "what", "whole", &c.whole)
+	count(in, inHelp, "what", "differences", &c.differences)
+	count(in, inHelp, "what", "current", &c.current)
+	count(in, inHelp, "what", "failed", &c.failed)
+	count("tandem_dnsd_notifies_in_total", "NOTIFY messages of primaries that told of a newer version.", "", "", &c.heard)
+	states := c.states()
+	for _, state := range []string{"served", "absent", "expired"} {
+		gauge("tandem_dnsd_secondary_zones", "Secondary zones: served, not transferred yet, or expired.", "state", state, states[state])
+	}
+}
+
+// states counts the secondary zones by how they are answered.
+func (c *copies) states() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := map[string]int{}
+	for _, v := range c.zones {
+		n[v.state()]++
+	}
+	return n
+}
+
+func (v *copied) state() string {
+	switch {
+	case v.content == nil:
+		return "absent"
+	case v.expired:
+		return "expired"
+	}
+	return "served"
 }
