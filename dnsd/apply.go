@@ -23,6 +23,7 @@ type writer struct {
 	shares  map[uint32]*share // by zone number
 	journal *journal.Journal
 	copies  *copies
+	lists   lists
 	touched map[uint32]bool // zones of shares whose serial may have moved
 	deltas  map[uint32]*delta
 	live    bool            // everything stored is applied
@@ -54,7 +55,7 @@ type profileUse struct {
 func newWriter(m *model, log *slog.Logger) *writer {
 	return &writer{
 		model: m, log: log,
-		shares: map[uint32]*share{}, journal: journal.New(journal.Limits{}), touched: map[uint32]bool{}, deltas: map[uint32]*delta{},
+		lists: newLists(), shares: map[uint32]*share{}, journal: journal.New(journal.Limits{}), touched: map[uint32]bool{}, deltas: map[uint32]*delta{},
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
@@ -145,6 +146,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	number := w.zoneNumbers.of(id)
 	serial := w.serialFor(number)
 	raise(serial, revision)
+	w.lists.note(id, z)
 	if z == nil {
 		if key, err := wireKey(id); err == nil {
 			if _, existed := w.zones.get([]byte(key)); existed {
@@ -169,6 +171,9 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		w.copies.put(built)
 	} else {
 		w.copies.drop(number)
+		if built.role == tandem.RoleCatalog {
+			w.list(built)
+		}
 	}
 	var before *snapshot
 	if old := w.zoneAt.get(number); old != nil && w.tells(number) && built.shared() && old.absent+built.absent == "" {

@@ -104,6 +104,9 @@ func (c *copies) put(z *zone) {
 	}
 	v.expired = v.content != nil && v.content.expires().Before(now)
 	z.fill(v.content, v.absence())
+	if z.role == tandem.RoleCatalog {
+		c.s.catalogs.wake()
+	}
 	if v.again = v.fetching; !v.fetching {
 		c.agenda.set(z.number, due)
 		c.wake()
@@ -356,6 +359,9 @@ func (s *Server) refill(number uint32, next *content, absent string) {
 		w.rezone(number, before, w.snapshotOf(z))
 	}
 	w.publish()
+	if z.role == tandem.RoleCatalog {
+		s.catalogs.wake()
+	}
 }
 
 // settle notes what came of a fetch and when the next one is due.

@@ -54,6 +54,7 @@ type Server struct {
 	slots     chan struct{} // one of each transfer out
 	notifier  *notifier
 	copies    *copies
+	catalogs  *catalogs
 	applied   chan struct{} // something was, to zones that are shared
 }
 
@@ -108,7 +109,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	m.transfer, s.slots = s.datagram, make(chan struct{}, mostTransfers)
 	s.notifier, s.applied = newNotifier(s), make(chan struct{}, 1)
 	s.writer.changed = s.notifier.changed
-	s.copies = newCopies(s)
+	s.copies, s.catalogs = newCopies(s), newCatalogs(s)
 	s.writer.copies, m.heard = s.copies, func(z *zone) { s.copies.heard.Add(1); s.copies.due(z.number, false) }
 	s.load()
 	for range 1 + len(cfg.Listen)*cfg.Workers {
@@ -121,6 +122,11 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 func (s *Server) Apply(changes []tandem.Change) {
 	for _, c := range changes {
 		s.applyOne(c)
+	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.writer.live && len(s.writer.lists.stale) > 0 {
+		s.writer.relist()
 	}
 }
 
@@ -144,6 +150,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
 	s.writer.last = max(s.writer.last, last)
+	s.writer.relist()
 	s.writer.begin(s.journaled == last && last != 0)
 }
 
@@ -184,6 +191,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.notifier.run(ctx) })
 	wg.Go(func() { s.keepJournal(ctx) })
 	wg.Go(func() { s.copies.run(ctx) })
+	wg.Go(func() { s.catalogs.run(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()

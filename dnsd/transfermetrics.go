@@ -49,6 +49,11 @@ func (s *Server) transferMetrics(emit func(tandem.Sample)) {
 	count(in, inHelp, "what", "current", &c.current)
 	count(in, inHelp, "what", "failed", &c.failed)
 	count("tandem_dnsd_notifies_in_total", "NOTIFY messages of primaries that told of a newer version.", "", "", &c.heard)
+	const members, membersHelp = "tandem_dnsd_catalog_members_total", "Zones that catalogs of others added or removed here, and those that could not be."
+	count(members, membersHelp, "what", "added", &s.catalogs.added)
+	count(members, membersHelp, "what", "removed", &s.catalogs.removed)
+	count(members, membersHelp, "what", "refused", &s.catalogs.refused)
+	count("tandem_dnsd_catalogs_broken_total", "Versions of others' catalog zones that break RFC 9432.", "", "", &s.catalogs.broken)
 	states := c.states()
 	for _, state := range []string{"served", "absent", "expired"} {
 		gauge("tandem_dnsd_secondary_zones", "Secondary zones: served, not transferred yet, or expired.", "state", state, states[state])
