@@ -18,7 +18,7 @@ func (s *Server) load() {
 	}
 	err := s.deps.Zones.ZoneData(context.Background(), func(d tandem.ZoneDatum) error {
 		if mine, revision := s.writer.journal.Load(d); mine {
-			s.journaled = max(s.journaled, revision)
+			s.journaled.Store(max(s.journaled.Load(), uint64(revision)))
 		} else {
 			s.copies.load(d)
 		}
@@ -54,12 +54,12 @@ func (s *Server) flushJournal(ctx context.Context) {
 	s.applying.Lock()
 	last, live := s.writer.last, s.writer.live
 	s.applying.Unlock()
-	if !live || last == s.journaled {
+	if !live || uint64(last) == s.journaled.Load() {
 		return
 	}
 	if err := s.writer.journal.Flush(ctx, s.deps.Zones, last); err != nil {
 		s.log.Warn("zones' journals are not written; after a restart secondaries take zones whole", "err", err)
 		return
 	}
-	s.journaled = last
+	s.journaled.Store(uint64(last))
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
-	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -333,8 +332,4 @@ func (s *Server) guard(count *counters, fn func() error) (err error) {
 		}
 	}()
 	return fn()
-}
-
-// noteTransfer remembers who has which version of z.
-func (s *Server) noteTransfer(z *zone, addr netip.Addr, serial uint32) {
 }

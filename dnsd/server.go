@@ -12,8 +12,11 @@
 // (RFC 1034 section 4.3.2, 2181, 2308, 4592, 6672, 8020, 8482). Common questions take a fast path
 // from octets to octets (fast.go); it and the full path share their data and nothing else.
 //
-// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR, NOTIFY and
-// UPDATE are refused.
+// Zones are shared with other name servers: given to secondaries (outgoing.go), who are told of changes
+// (notify.go), and copied from primaries (secondary.go), one by one or by catalog (catalog.go). Messages may
+// be signed (signed.go). What is transferred is one version, and health never shows in it.
+//
+// It leaves cookies, rate limits and DNSSEC to later; UPDATE is refused.
 package dnsd
 
 import (
@@ -49,12 +52,13 @@ type Server struct {
 	listeners []listener
 	tcp       *streams
 
-	journaled tandem.Revision // what the journal on disk has seen
+	journaled atomic.Uint64 // what the journal on disk has seen
 	transfers transferCounts
 	slots     chan struct{} // one of each transfer out
 	notifier  *notifier
 	copies    *copies
 	catalogs  *catalogs
+	takers    takers
 	applied   chan struct{} // something was, to zones that are shared
 }
 
@@ -151,7 +155,7 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.writer.restore(serialOfRevision(last))
 	s.writer.last = max(s.writer.last, last)
 	s.writer.relist()
-	s.writer.begin(s.journaled == last && last != 0)
+	s.writer.begin(s.journaled.Load() == uint64(last) && last != 0)
 }
 
 // Listen binds every address. The error names the one that failed; nothing stays bound then.

@@ -41,6 +41,7 @@ func (s *Server) transferMetrics(emit func(tandem.Sample)) {
 	count(notify, notifyHelp, "what", "dropped", &t.notifyDropped)
 	octets, resets := s.writer.journal.Stats()
 	gauge("tandem_dnsd_journal_octets", "Memory that differences between zones' versions take.", "", "", octets)
+	gauge("tandem_dnsd_journal_revision", "Revision up to which the journal in the store knows all changes to zones that are shared.", "", "", int(s.journaled.Load()))
 	emit(tandem.Sample{Name: "tandem_dnsd_journal_resets_total", Help: "Zones whose differences were given up, so that secondaries take them whole.", Value: float64(resets)})
 	c := s.copies
 	const in, inHelp = "tandem_dnsd_transfers_in_total", "Looks at a secondary zone's primaries: it came whole, as differences, there was nothing newer, or nobody gave it."

@@ -89,7 +89,11 @@ type Deps struct {
 	// CheckZone reports faults in a zone's plain records.
 	CheckZone func(*tandem.Zone) error
 	// Trace explains what DNS answers for a name to a client at from (invalid: this machine).
-	Trace         func(name string, from netip.Addr) ([]tandem.Step, error)
+	Trace func(name string, from netip.Addr) ([]tandem.Step, error)
+	// ZoneStates, ZoneState and RefreshZone look at zones among name servers, and have one refreshed.
+	ZoneStates    func(after string, limit int) []tandem.ZoneState
+	ZoneState     func(zone string) (tandem.ZoneState, error)
+	RefreshZone   func(zone string, anew bool) error
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call

@@ -235,6 +235,7 @@ func (b *builder) controlDeps() control.Deps {
 	}
 	if b.dns != nil {
 		deps.Trace = b.trace
+		deps.ZoneStates, deps.ZoneState, deps.RefreshZone = b.dns.ZoneStates, b.dns.ZoneState, b.dns.RefreshZone
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
