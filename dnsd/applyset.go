@@ -70,6 +70,9 @@ func (w *writer) layersOf(number uint32) *layers {
 			names = o.names
 		}
 		l.txn = names.Txn()
+		if w.tells(number) { // secondaries take the zone whole: what changes of it is not worked out
+			w.touched[number], w.delta(number).whole = true, true
+		}
 		w.unpublished = append(w.unpublished, number)
 	}
 	return l
@@ -147,8 +150,8 @@ func (w *writer) recheckName(number uint32, key string) {
 	}
 }
 
-// publish shows readers what has changed since the last time.
-func (w *writer) publish() {
+// reveal shows readers what has changed since the last time.
+func (w *writer) reveal() {
 	for _, number := range w.unpublished {
 		l := w.layers[number]
 		if l == nil || l.txn == nil {
@@ -173,7 +176,7 @@ func (l *layers) overlay() *overlay {
 // carry gives a new version of a zone, nil for none, the RecordSets of the one before it. They are
 // laid over its text anew only when that has changed.
 func (w *writer) carry(number uint32, z *zone, object *tandem.Zone) {
-	w.publish()
+	w.reveal()
 	l := w.layers[number]
 	if z != nil {
 		z.overlaid = new(atomic.Pointer[overlay])

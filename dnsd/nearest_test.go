@@ -11,9 +11,9 @@ import (
 	"tandem/internal/tandem"
 )
 
-// spread returns a server whose account "near" has three edges with networks, and "far" one without;
+// spreadEdges returns a server whose account "near" has three edges with networks, and "far" one without;
 // it believes 127.0.0.0/8.
-func spread(t testing.TB) *Server {
+func spreadEdges(t testing.TB) *Server {
 	t.Helper()
 	s := newServer(t)
 	s.model.resolvers = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -80,7 +80,7 @@ func (s *Server) askNear(t testing.TB, from string, q *dns.Msg) string {
 }
 
 func TestNearestEdges(t *testing.T) {
-	s := spread(t)
+	s := spreadEdges(t)
 	const all = "NOERROR, 192.0.2.1, 192.0.2.2, 192.0.2.3"
 	for _, c := range []struct {
 		name, from, owner string
@@ -123,7 +123,7 @@ func TestNearestEdges(t *testing.T) {
 
 // TestNearestFollows: an edge's change shows at once, also where records were made before.
 func TestNearestFollows(t *testing.T) {
-	s := spread(t)
+	s := spreadEdges(t)
 	q := subnetQuery("near.voice.test", dns.TypeA, subnetOption("10.1.2.0/24"))
 	for _, addr := range []string{"192.0.2.2", "192.0.2.7", "192.0.2.8"} {
 		s.change(50, tandem.KindEdge, "east", &tandem.Edge{Head: tandem.Head{ID: "east"}, Addresses: []netip.Addr{netip.MustParseAddr(addr)},
@@ -138,7 +138,7 @@ func TestNearestFollows(t *testing.T) {
 
 // TestNearestGrantsNoSight: a zone's networks go by who asks.
 func TestNearestGrantsNoSight(t *testing.T) {
-	s := spread(t)
+	s := spreadEdges(t)
 	s.change(50, tandem.KindZone, "closed.test", &tandem.Zone{Head: tandem.Head{ID: "closed.test"}, Role: tandem.RolePlain, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	if got := s.askNear(t, "127.0.0.1", subnetQuery("closed.test", dns.TypeSOA, subnetOption("10.0.0.0/8"))); got != "REFUSED" {
 		t.Errorf("%s, want REFUSED", got)

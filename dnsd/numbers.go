@@ -163,9 +163,9 @@ type numberOwner struct {
 // numbersPerRow bounds the numbers that one row of writer.listed has.
 const numbersPerRow = 4096
 
-// list makes numbers, with +, those that an owner lists for an account. It returns whether it lists
+// listNumbers makes numbers, with +, those that an owner lists for an account. It returns whether it lists
 // any now or did before. It costs as many steps as both lists are long.
-func (w *writer) list(o numberOwner, account string, listed []string) bool {
+func (w *writer) listNumbers(o numberOwner, account string, listed []string) bool {
 	old := w.listedBy(o)
 	next := make(map[digits]bool, len(listed))
 	rows := []byte(nil)
@@ -214,7 +214,7 @@ func (w *writer) applyAccountNumbers(id string, a *tandem.Account, revision uint
 	if a != nil {
 		listed = a.Numbers
 	}
-	if w.list(numberOwner{w.numbers.held, "a" + id}, id, listed) || w.ranged[id] > 0 {
+	if w.listNumbers(numberOwner{w.numbers.held, "a" + id}, id, listed) || w.ranged[id] > 0 {
 		raise(&w.numbersChanged, revision)
 	}
 }
@@ -226,7 +226,7 @@ func (w *writer) applyUser(id string, u *tandem.User, revision uint32) {
 	if u != nil {
 		account, listed = u.Account, u.Numbers
 	}
-	if w.list(numberOwner{w.numbers.users, "u" + id}, account, listed) {
+	if w.listNumbers(numberOwner{w.numbers.users, "u" + id}, account, listed) {
 		raise(&w.numbersChanged, revision)
 	}
 }

@@ -17,7 +17,10 @@ type query struct {
 	asked      question
 	edns       bool
 	dnssecOK   bool
-	tsig       *dns.TSIG        // of a key that we do not have, for we have none
+	signature  signature
+	told       uint32 // NOTIFY and IXFR: the serial that came along, if has
+	has        bool
+	by         asker            // who asks, as far as the zone's answers depend on it
 	limit      int              // octets that the answer may have
 	subnetData []byte           // the client's network, as a resolver says; not looked at yet
 	subnets    int              // how many such options there are
@@ -32,30 +35,30 @@ type query struct {
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
 // takes everything; what it does for common questions, fast does sooner.
 func (m *model) full(in, out []byte, c client) int {
-	q, rcode, ok := parseQuery(in, c)
+	q, z, rcode, ok := m.front(in, c)
 	if !ok {
 		return 0
 	}
-	q.facts = &m.edns
-	if rcode != dns.RcodeSuccess || q.bare {
-		return q.refuse(rcode, out)
-	}
-	if z := m.zoneFor(q.asked); z == nil && q.question.Qclass == dns.ClassINET {
-		if r := m.special(q.asked); r != nil && !isMeta(q.asked.rrtype) {
+	if z == nil && rcode == dns.RcodeRefused && q.opcode == dns.OpcodeQuery && q.question.Qclass == dns.ClassINET && !isMeta(q.asked.rrtype) {
+		if r := m.special(q.asked); r != nil {
+			q.ede = nil
 			return q.answer(r, out)
 		}
 	}
-	if rcode := q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
+	if rcode == dns.RcodeSuccess && q.opcode == dns.OpcodeQuery && !q.bare {
+		if isTransferType(q.asked.rrtype) && m.transfer != nil {
+			return m.transfer(q, z, c, out)
+		}
+		rcode = q.transferOrMeta()
+	}
+	if rcode != dns.RcodeSuccess || q.opcode != dns.OpcodeQuery || q.bare {
 		return q.refuse(rcode, out)
 	}
-	z, by := m.zoneAsked(q, c)
-	if z == nil {
-		return q.refuse(dns.RcodeRefused, out)
+	if z.absent != "" {
+		q.explain(edeNotReady)
+		return q.refuse(dns.RcodeServerFailure, out)
 	}
-	if rcode := q.transferOrMeta(); rcode != dns.RcodeSuccess {
-		return q.refuse(rcode, out)
-	}
-	r := m.lookupFor(z, q.asked, by)
+	r := m.lookupFor(z, q.asked, q.by)
 	q.addSubnet(r)
 	if z.faulty && len(r.answer) == 0 {
 		q.explain(edeInvalidData)
@@ -73,13 +76,39 @@ func (m *model) zoneAsked(q *query, c client) (*zone, asker) {
 		q.explain(edeNotSupported)
 	case z == nil:
 		q.explain(edeNotAuthoritative)
-	case !z.answers(c.addr):
+	case !z.answers(c.addr) && !z.mayTransfer(q, c): // secondaries may ask for what they may have
 		q.explain(edeProhibited)
 	default:
 		return z, by
 	}
 	return nil, by
 }
+
+// front takes a query apart and finds out who asks, of which zone, and whether they are answered; an
+// rcode other than NOERROR is to be sent with what q then holds, and !ok means silence.
+func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok bool) {
+	if q, rcode, ok = parseQuery(in, c); !ok {
+		return nil, nil, 0, false
+	}
+	q.facts = &m.edns
+	if rcode = m.authenticate(q, in, rcode); rcode != dns.RcodeSuccess || q.bare {
+		return q, nil, rcode, true
+	}
+	c.key = q.signature.by()
+	if q.opcode == dns.OpcodeNotify {
+		z = m.zoneFor(q.asked)
+		return q, z, m.notified(q, z, c), true
+	}
+	if rcode = q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
+		return q, nil, rcode, true
+	}
+	if z, q.by = m.zoneAsked(q, c); z == nil {
+		return q, nil, dns.RcodeRefused, true
+	}
+	return q, z, dns.RcodeSuccess, true
+}
+
+func isTransferType(rrtype uint16) bool { return rrtype == dns.TypeAXFR || rrtype == dns.TypeIXFR }
 
 // zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
 // zone above, if that is ours too (RFC 4035 section 3.1.4.1).
@@ -118,8 +147,8 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	}
 	q = newQuery(in, c)
 	switch q.opcode {
-	case dns.OpcodeQuery:
-	case dns.OpcodeNotify, dns.OpcodeUpdate:
+	case dns.OpcodeQuery, dns.OpcodeNotify:
+	case dns.OpcodeUpdate:
 		return q, dns.RcodeRefused, true // known, and nobody is allowed to
 	default:
 		return q, dns.RcodeNotImplemented, true
@@ -128,7 +157,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	if whole && o.questions == 0 && o.answers+o.authority == 0 {
 		return q, q.takeBare(in, o), true
 	}
-	if !whole || o.questions != 1 || o.answers != 0 || in[2]&0x02 != 0 || isCompressed(in) {
+	if !whole || o.questions != 1 || o.answers != 0 && q.opcode != dns.OpcodeNotify || in[2]&0x02 != 0 || isCompressed(in) {
 		return q, dns.RcodeFormatError, true // RFC 9619 section 4
 	}
 	name, at, err := dns.UnpackDomainName(in, headerSize)
@@ -169,6 +198,7 @@ func newQuery(in []byte, c client) *query {
 // takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.
 func (q *query) takeRecords(in []byte, o sections) int {
 	rcode := dns.RcodeSuccess
+	q.takeSerial(in, o)
 	for i, r := range o.records {
 		additional := i >= o.answers+o.authority
 		switch r.rrtype {
@@ -178,16 +208,13 @@ func (q *query) takeRecords(in []byte, o sections) int {
 			}
 			rcode = q.takeEDNS(in, r)
 		case dns.TypeTSIG:
-			if !additional || i != len(o.records)-1 || !q.takeTSIG(in, r) {
+			if !additional || i != len(o.records)-1 || !q.signature.take(in, r) {
 				return dns.RcodeFormatError // RFC 8945 section 5.2
 			}
 		}
 		if rcode == dns.RcodeFormatError {
 			return rcode
 		}
-	}
-	if q.tsig != nil && rcode == dns.RcodeSuccess {
-		return dns.RcodeNotAuth // RFC 8945 section 5.2.1
 	}
 	return rcode
 }
@@ -223,16 +250,6 @@ func (q *query) takeEDNS(in []byte, r record) int {
 		return dns.RcodeBadVers
 	}
 	return dns.RcodeSuccess
-}
-
-// takeTSIG notes the TSIG record r, and reports whether it is well formed.
-func (q *query) takeTSIG(in []byte, r record) bool {
-	rr, _, err := dns.UnpackRR(in, r.at)
-	if err != nil || len(r.data) == 0 || r.class != dns.ClassANY {
-		return false
-	}
-	q.tsig = rr.(*dns.TSIG)
-	return true
 }
 
 // sections is how many questions and records of a kind a message has, and all its records.

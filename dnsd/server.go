@@ -17,9 +17,14 @@
 // ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
 // budget holds it; TC is never set for its size alone.
 //
-// It leaves transfers and DNSSEC to later; AXFR, IXFR and NOTIFY are refused. Dynamic updates
+// Dynamic updates
 // (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed resolvers (RFC 7871,
 // nearest.go) tell clients apart.
+// Zones are shared with other name servers: given to secondaries (outgoing.go), who are told of changes
+// (notify.go), and copied from primaries (secondary.go), one by one or by catalog (catalog.go). Messages may
+// be signed (signed.go). What is transferred is one version, and health never shows in it.
+//
+// It leaves DNSSEC to later.
 package dnsd
 
 import (
@@ -71,6 +76,15 @@ type Server struct {
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
 	converse    conversation // answers what takes more than one message; nil: nothing does
+
+	journaled atomic.Uint64 // what the journal on disk has seen
+	transfers transferCounts
+	slots     chan struct{} // one of each transfer out
+	notifier  *notifier
+	copies    *copies
+	catalogs  *catalogs
+	takers    takers
+	applied   chan struct{} // something was, to zones that are shared
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
@@ -96,6 +110,14 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
+	m.now, s.writer.seal = deps.Now, deps.Seal
+	m.transfer, s.slots = s.datagram, make(chan struct{}, mostTransfers)
+	s.notifier, s.applied = newNotifier(s), make(chan struct{}, 1)
+	s.writer.changed = s.notifier.changed
+	s.copies, s.catalogs = newCopies(s), newCatalogs(s)
+	s.writer.copies, m.heard = s.copies, func(z *zone) { s.copies.heard.Add(1); s.copies.due(z.number, false) }
+	s.converse = s.transferOver
+	s.load()
 	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -109,6 +131,11 @@ func (s *Server) Apply(changes []tandem.Change) {
 		s.applySome(changes[:n])
 		s.served.advance(changes[n-1].Revision)
 		changes = changes[n:]
+	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.writer.live && len(s.writer.lists.stale) > 0 {
+		s.writer.relist()
 	}
 }
 
@@ -129,10 +156,16 @@ func (s *Server) applySome(changes []tandem.Change) {
 	for _, c := range changes {
 		s.writer.apply(c)
 	}
-	s.writer.publish()
+	s.writer.reveal()
 	s.updates.sets.Store(int64(len(s.writer.setOf)))
 	for _, c := range changes {
 		s.writer.accelerator.changed(c.Kind)
+	}
+	if len(s.writer.shares) > 0 {
+		select {
+		case s.applied <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -155,6 +188,9 @@ func (s *Server) Restored(last tandem.Revision) {
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
 	s.served.advance(last)
+	s.writer.last = max(s.writer.last, last)
+	s.writer.relist()
+	s.writer.begin(s.journaled.Load() == uint64(last) && last != 0)
 }
 
 // Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
@@ -212,6 +248,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.serveDoors(ctx, &wg)
 	wg.Go(func() { s.serveUpdates(ctx) })
+	wg.Go(func() { s.notifier.run(ctx) })
+	wg.Go(func() { s.keepJournal(ctx) })
+	wg.Go(func() { s.copies.run(ctx) })
+	wg.Go(func() { s.catalogs.run(ctx) })
 	<-ctx.Done()
 	s.quit()
 	wg.Wait()

@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -53,7 +54,7 @@ func isUpdate(in []byte) bool { return len(in) >= headerSize && in[2]&0xf8 == dn
 // reports whether it is one that a key of ours has signed: all others are refused on the spot, so
 // that they cannot fill it.
 func (s *Server) takeUpdate(q queuedUpdate) bool {
-	if _, ok := s.verify(q.in); !ok {
+	if _, key, _ := s.model.parseUpdate(q.in, q.c); key == nil {
 		return false
 	}
 	q.in = slices.Clone(q.in)
@@ -85,8 +86,9 @@ func (s *Server) serveUpdates(ctx context.Context) {
 
 // update answers an update. One that no key of ours has signed is refused.
 func (s *Server) update(in, out []byte, c client) int {
-	q, rcode := parseUpdate(in, c)
-	if rcode == dns.RcodeSuccess && c.key == nil {
+	q, key, rcode := s.model.parseUpdate(in, c)
+	c.key = key
+	if rcode == dns.RcodeSuccess && key == nil {
 		q.explain(edeProhibited)
 		rcode = dns.RcodeRefused
 	}
@@ -101,19 +103,32 @@ func (s *Server) update(in, out []byte, c client) int {
 	return q.refuse(rcode, out)
 }
 
-// parseUpdate reads what every message has.
-func parseUpdate(in []byte, c client) (*query, int) {
-	q := newQuery(in, c)
+// parseUpdate reads what every message has, and who signed it: nil for nobody that we know.
+func (m *model) parseUpdate(in []byte, c client) (q *query, key *signer, rcode int) {
+	q = newQuery(in, c)
+	q.facts = &m.edns
 	o, whole := outline(in)
 	if !whole || o.questions != 1 {
-		return q, dns.RcodeFormatError
+		return q, nil, dns.RcodeFormatError
 	}
-	return q, q.takeRecords(in, o)
+	rcode = m.authenticate(q, in, q.takeRecords(in, o))
+	return q, q.signature.by(), rcode
+}
+
+// unsignedForm returns a message without the signature that ends it.
+func unsignedForm(in []byte) []byte {
+	o, _ := outline(in)
+	if len(o.records) == 0 || o.records[len(o.records)-1].rrtype != dns.TypeTSIG {
+		return in
+	}
+	bare := slices.Clone(in[:o.records[len(o.records)-1].at])
+	binary.BigEndian.PutUint16(bare[10:], binary.BigEndian.Uint16(bare[10:])-1)
+	return bare
 }
 
 // runUpdate does an update and returns its rcode.
 func (s *Server) runUpdate(ctx context.Context, in []byte, q *query, c client) int {
-	r, rcode := dynamic.Parse(in)
+	r, rcode := dynamic.Parse(unsignedForm(in))
 	if rcode != dns.RcodeSuccess {
 		return rcode
 	}
@@ -157,8 +172,8 @@ func (q *query) updateFailed(s *Server, err error) int {
 }
 
 // principal is who changes things with k.
-func (k *tsigKey) principal() tandem.Principal {
-	return tandem.Principal{Name: "tsig " + k.name, Account: k.account, Admin: k.account == ""}
+func (k *signer) principal() tandem.Principal {
+	return tandem.Principal{Name: "tsig " + k.id, Account: k.account, Admin: k.account == ""}
 }
 
 // planUpdate works out which RecordSets an update changes.
@@ -247,4 +262,12 @@ func (p *progress) wait(ctx context.Context, revision tandem.Revision) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// full answers what the fast path does not.
+func (s *Server) full(in, out []byte, c client) int {
+	if isUpdate(in) {
+		return s.update(in, out, c)
+	}
+	return s.model.full(in, out, c)
 }

@@ -67,7 +67,7 @@ func (v *views) of(c client) uint32 {
 		return noView
 	}
 	if c.key != nil {
-		if number, ok := v.byKey[c.key.name]; ok {
+		if number, ok := v.byKey[c.key.id]; ok {
 			return number
 		}
 	}

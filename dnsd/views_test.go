@@ -116,7 +116,7 @@ func TestViewByKey(t *testing.T) {
 		q := new(dns.Msg)
 		q.SetQuestion("a.z.test.", dns.TypeA)
 		q.SetTsig(key+".", dns.HmacSHA256, 300, time.Now().Unix())
-		b, _, err := dns.TsigGenerate(q, base64.StdEncoding.EncodeToString([]byte(testSecret)), "", false)
+		b, _, err := dns.TsigGenerate(q, base64.StdEncoding.EncodeToString([]byte(updateSecret)), "", false)
 		if err != nil {
 			t.Fatal(err)
 		}

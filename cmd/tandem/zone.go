@@ -13,7 +13,8 @@ import (
 )
 
 func newZone(s *session) *cobra.Command {
-	return group("zone", "Check, import and export zones", newZoneList(s), newZoneCheck(s), newZoneImport(s), newZoneExport(s))
+	commands := []*cobra.Command{newZoneList(s), newZoneCheck(s), newZoneImport(s), newZoneExport(s)}
+	return group("zone", "Check, import and export zones, look at them among name servers", append(commands, zoneStateCommands(s)...)...)
 }
 
 func newZoneList(s *session) *cobra.Command {

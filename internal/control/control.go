@@ -105,6 +105,10 @@ type Deps struct {
 	AccountsIn   func(zone string) int
 	// Trace explains what DNS answers for a name to clients of a network (invalid: this machine).
 	Trace         func(name string, from netip.Prefix) ([]tandem.Step, error)
+	// ZoneStates, ZoneState and RefreshZone look at zones among name servers, and have one refreshed.
+	ZoneStates    func(after string, limit int) []tandem.ZoneState
+	ZoneState     func(zone string) (tandem.ZoneState, error)
+	RefreshZone   func(zone string, anew bool) error
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call
