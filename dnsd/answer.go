@@ -23,6 +23,10 @@ func (q *query) refuse(rcode int, out []byte) int {
 func (q *query) answer(r *reply, out []byte) int {
 	msg := q.message(r.rcode)
 	msg.Authoritative = r.authoritative
+	if r.withheld {
+		msg.Truncated = true
+		return q.pack(msg, out)
+	}
 	msg.Answer, msg.Ns = flatten(r.answer), flatten(r.authority)
 	options := msg.Extra
 	try := func(kept int) int {
@@ -59,6 +63,7 @@ func (q *query) message(rcode int) *dns.Msg {
 	}
 	if q.edns {
 		msg.SetEdns0(datagramSize, q.dnssecOK)
+		msg.IsEdns0().SetCo(q.echoCompact)
 	}
 	if q.tsig != nil {
 		msg.Extra = append(msg.Extra, &dns.TSIG{

@@ -29,6 +29,8 @@ type writer struct {
 	found map[string]*finding // by node id
 	round uint64              // counts the lists of nodes' health
 
+	keys zoneKeys
+
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
 	nextProfile    uint32
@@ -48,6 +50,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
 		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
+		keys: zoneKeys{byZone: map[uint32]map[string]*tandem.ZoneKey{}},
 	}
 }
 
@@ -61,6 +64,9 @@ func (w *writer) apply(c tandem.Change) {
 	case tandem.KindAccount:
 		a, _ := c.Object.(*tandem.Account)
 		w.applyAccount(c.ID, a, revision)
+	case tandem.KindZoneKey:
+		k, _ := c.Object.(*tandem.ZoneKey)
+		w.applyZoneKey(c.ID, k, revision)
 	case tandem.KindEdge:
 		raise(&w.edgesChanged, revision)
 		if e, ok := c.Object.(*tandem.Edge); ok {
@@ -127,6 +133,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
+	built.signing = w.signingOf(built)
 	w.zoneAt.set(number, built)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)

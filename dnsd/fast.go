@@ -21,6 +21,9 @@ func (m *model) fast(in, out []byte, c client) int {
 	if z == nil || at == 0 || !z.answers(c.addr) {
 		return 0
 	}
+	if z.signing != nil && (a.q.do || besidesAll(a.q.rrtype)) {
+		return 0
+	}
 	a.z, a.apexAt = z, headerSize+a.q.size-len(z.apex)
 	top := a.q.label(at - 1)
 	switch z.role {

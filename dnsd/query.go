@@ -24,8 +24,12 @@ type query struct {
 	asked    question
 	edns     bool
 	dnssecOK bool
-	tsig     *dns.TSIG // of a key that we do not have, for we have none
-	limit    int       // octets that the answer may have
+
+	compactOK   bool // CO: a denial's rcode may be restored (RFC 9824 section 5)
+	echoCompact bool
+
+	tsig  *dns.TSIG // of a key that we do not have, for we have none
+	limit int       // octets that the answer may have
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -45,7 +49,7 @@ func (m *model) full(in, out []byte, c client) int {
 	if rcode := transferOrMeta(q.asked.rrtype); rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
-	return q.answer(m.lookup(z, q.asked), out)
+	return q.answer(m.sealed(z, q, m.lookup(z, q.asked)), out)
 }
 
 // zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
@@ -144,7 +148,7 @@ func (q *query) takeEDNS(in []byte, r record) int {
 	if in[r.at] != 0 {
 		return dns.RcodeFormatError
 	}
-	q.edns, q.dnssecOK = true, r.ttl&0x8000 != 0
+	q.edns, q.dnssecOK, q.compactOK = true, r.ttl&0x8000 != 0, r.ttl&0x4000 != 0
 	if q.limit != streamSize {
 		q.limit = min(max(int(r.class), minimumSize), datagramSize)
 	}

@@ -88,6 +88,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
+	s.writer.keys.open, s.writer.keys.shared = deps.Seal, newSeals(cfg, deps.Now)
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}

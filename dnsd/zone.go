@@ -30,6 +30,8 @@ type zone struct {
 	soa    *dns.SOA
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
+
+	signing *signing // nil: unsigned
 }
 
 // noZone is no zone's number.
