@@ -123,6 +123,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
+		w.keys.touch(number)
 		return
 	}
 	service := noZone
@@ -135,6 +136,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	}
 	built.signing = w.signingOf(built)
 	w.zoneAt.set(number, built)
+	w.keys.touch(number)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)
 	}

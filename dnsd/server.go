@@ -41,6 +41,7 @@ type Server struct {
 
 	applying sync.Mutex
 	writer   *writer
+	keeper   *keeper
 
 	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
 	healthChanges atomic.Uint64
@@ -88,17 +89,22 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
-	s.writer.keys.open, s.writer.keys.shared = deps.Seal, newSeals(cfg, deps.Now)
+	s.keeper = newKeeper()
+	s.writer.keys.open, s.writer.keys.shared, s.writer.keys.touch = deps.Seal, newSeals(cfg, deps.Now), s.keeper.touch
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
 	return s, nil
 }
 
-// Apply takes changes into what is answered. The first query after its return sees them.
+// Apply takes changes into what is answered. The first query after its return sees them. A call without
+// changes ends the snapshot: keys of zones are made from then on.
 func (s *Server) Apply(changes []tandem.Change) {
 	for _, c := range changes {
 		s.applyOne(c)
+	}
+	if len(changes) == 0 {
+		s.keeper.start()
 	}
 }
 
@@ -151,6 +157,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
+	wg.Go(func() { s.keep(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()

@@ -28,13 +28,24 @@ type seals struct {
 	cache   *sign.Cache
 	present *sign.Limit // of new signatures over what exists
 	absent  *sign.Limit // of new ones over names that do not, of which anybody can think up any number
-	now     func() int64
+	clock   func() time.Time
+	floor   atomic.Int64 // Unix seconds that have passed for sure: a clock that says less is wrong
+}
+
+// now returns the time in Unix seconds; while the clock is behind, the last time that is known.
+func (s *seals) now() int64 { return max(s.clock().Unix(), s.floor.Load()) }
+
+// learn takes the last time that k's life tells of.
+func (s *seals) learn(k *tandem.ZoneKey) {
+	if k != nil {
+		s.floor.Store(max(s.floor.Load(), k.Status().Since.Unix()))
+	}
 }
 
 func newSeals(cfg Config, now func() time.Time) *seals {
 	return &seals{
 		size: cfg.Signatures, present: sign.NewLimit(cfg.SignRate), absent: sign.NewLimit(cfg.SignRate),
-		now: func() int64 { return now().Unix() },
+		clock: now,
 	}
 }
 
@@ -83,6 +94,7 @@ type zoneKeys struct {
 	open   sign.Opener // nil: nothing can be opened, no zone is signed
 	shared *seals
 	byZone map[uint32]map[string]*tandem.ZoneKey
+	touch  func(zone uint32) // told that a zone or its keys changed
 }
 
 // applyZoneKey puts or, with k nil, removes a zone's key.
@@ -103,6 +115,8 @@ func (w *writer) applyZoneKey(id string, k *tandem.ZoneKey, revision uint32) {
 		}
 	}
 	raise(w.serialFor(number), revision)
+	w.keys.shared.learn(k)
+	defer w.keys.touch(number)
 	if z := w.zoneAt.get(number); z != nil {
 		next := *z
 		next.signing = w.signingOf(&next)

@@ -31,6 +31,7 @@ type zone struct {
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
 
+	dnssec  *tandem.DNSSEC
 	signing *signing // nil: unsigned
 }
 
@@ -50,6 +51,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	v := &zone{
 		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
+		dnssec: z.DNSSEC,
 	}
 	if len(v.networks) == 0 && z.Role == tandem.RoleService {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}

@@ -92,10 +92,8 @@ func NewKey(x *tandem.ZoneKey, private []byte, apex string, ttl uint32) (*Key, e
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{Object: x, apex: apex, DNSKEY: &dns.DNSKEY{
-		Hdr:   dns.RR_Header{Name: name, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: ttl},
-		Flags: x.Flags, Protocol: 3, Algorithm: x.Algorithm, PublicKey: base64.StdEncoding.EncodeToString(x.Public),
-	}}
+	k := &Key{Object: x, apex: apex, DNSKEY: PublicOf(name, x)}
+	k.DNSKEY.Hdr.Ttl = ttl
 	k.Tag = k.DNSKEY.KeyTag()
 	sum := sha256.Sum256(x.Public)
 	k.ID = binary.BigEndian.Uint64(sum[:])

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -135,16 +134,21 @@ func (r *Ring) DS(ttl uint32) []dns.RR {
 	return set
 }
 
-// DSOf returns the DS record of one key in text form, and its tag.
-func DSOf(zone string, x *tandem.ZoneKey) (text string, tag uint16, err error) {
-	k := &dns.DNSKEY{
+// PublicOf returns the DNSKEY record of a key at a zone given in text form.
+func PublicOf(zone string, x *tandem.ZoneKey) *dns.DNSKEY {
+	return &dns.DNSKEY{
 		Hdr:   dns.RR_Header{Name: dns.Fqdn(zone), Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: KeyTTL},
 		Flags: x.Flags, Protocol: 3, Algorithm: x.Algorithm, PublicKey: base64.StdEncoding.EncodeToString(x.Public),
 	}
-	ds := k.ToDS(dns.SHA256)
-	if ds == nil {
-		return "", 0, fmt.Errorf("zone key %s: has no digest", x.ID)
+}
+
+// Wanted returns the DS records that the parent should have now for a zone with these keys.
+func Wanted(zone string, keys []*tandem.ZoneKey) []*dns.DS {
+	var set []*dns.DS
+	for _, k := range keys {
+		if isSEP(k) && !k.Submitted.IsZero() && k.Withdrawn.IsZero() && !k.Unsigning {
+			set = append(set, PublicOf(zone, k).ToDS(dns.SHA256))
+		}
 	}
-	ds.Digest = strings.ToUpper(ds.Digest)
-	return ds.String(), k.KeyTag(), nil
+	return set
 }
