@@ -64,6 +64,7 @@ func (q *query) message(rcode int) *dns.Msg {
 	if q.edns {
 		msg.SetEdns0(datagramSize, q.dnssecOK)
 		msg.IsEdns0().SetCo(q.echoCompact)
+		q.wishes.grant(msg.IsEdns0(), q.facts)
 	}
 	if q.tsig != nil {
 		msg.Extra = append(msg.Extra, &dns.TSIG{

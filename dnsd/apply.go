@@ -16,7 +16,8 @@ import (
 // Server.applying uses it.
 type writer struct {
 	*model
-	log *slog.Logger
+	log         *slog.Logger
+	accelerator *accelerator // told what changed; nil: nobody is
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -237,6 +238,7 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	key := []byte(id)
 	old, oldLabels, existed := w.accounts.getTail(key)
 	idHash := w.accounts.hash(key)
+	goneLabels := oldLabels
 	if existed {
 		w.touch(w.profiles.get(old.a), revision)
 	}
@@ -257,6 +259,8 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	if existed {
 		w.releaseProfile(old.a)
 	}
+	w.accelerator.changedLabels(goneLabels)
+	w.accelerator.changedLabels(hashes)
 }
 
 // touch raises the serials of the zones that answer for accounts with profile p.

@@ -36,6 +36,9 @@ type ask struct {
 	edns   bool
 	do     bool
 	limit  int
+
+	nsid                 bool
+	cookieAt, cookieSize int // the COOKIE option's data; 0: none
 }
 
 // read takes the question apart; false means that the packet is not of the common kind.
@@ -61,7 +64,7 @@ func (q *ask) read(in []byte, stream bool) bool {
 	if in[11] == 0 {
 		return len(rest) == 0
 	}
-	return q.readOPT(rest, stream)
+	return q.readOPT(in, at+4, stream)
 }
 
 // readName copies the question's name in lower case and returns the offset after it.
@@ -93,8 +96,10 @@ func (q *ask) readName(in []byte) (int, bool) {
 	return 0, false
 }
 
-// readOPT takes an OPT record that fills b: version 0, and options that we ignore anyhow.
-func (q *ask) readOPT(b []byte, stream bool) bool {
+// readOPT takes an OPT record that fills in from offset at on: version 0, and options that are
+// common.
+func (q *ask) readOPT(in []byte, at int, stream bool) bool {
+	b := in[at:]
 	if len(b) < optSize || b[0] != 0 || b[1] != 0 || b[2] != typeOPT || b[5] != 0 || b[6] != 0 ||
 		int(binary.BigEndian.Uint16(b[9:])) != len(b)-optSize {
 		return false
@@ -103,25 +108,34 @@ func (q *ask) readOPT(b []byte, stream bool) bool {
 	if !stream {
 		q.limit = min(max(int(binary.BigEndian.Uint16(b[3:])), minimumSize), datagramSize)
 	}
-	for o := b[optSize:]; len(o) > 0; {
-		if len(o) < 4 {
+	for o := at + optSize; o < len(in); {
+		if o+4 > len(in) {
 			return false
 		}
-		code, n := binary.BigEndian.Uint16(o), int(binary.BigEndian.Uint16(o[2:]))
-		if 4+n > len(o) || !plainOption(code, n) {
+		code, n := binary.BigEndian.Uint16(in[o:]), int(binary.BigEndian.Uint16(in[o+2:]))
+		o += 4
+		if o+n > len(in) || !q.takeOption(code, o, n) {
 			return false
 		}
-		o = o[4+n:]
+		o += n
 	}
 	return true
 }
 
-// plainOption reports whether an option of n octets is one that clients commonly send, well formed.
-func plainOption(code uint16, n int) bool {
+// takeOption notes an option with n octets of data at offset at, and reports whether it is one that
+// clients commonly send, well formed.
+func (q *ask) takeOption(code uint16, at, n int) bool {
 	switch code {
 	case optionCookie:
-		return n == 8 || n >= 16 && n <= 40
-	case optionNSID, optionKeepalive:
+		if q.cookieSize > 0 || n != 8 && (n < 16 || n > 40) {
+			return false
+		}
+		q.cookieAt, q.cookieSize = at, n
+		return true
+	case optionNSID:
+		q.nsid = true
+		return n == 0
+	case optionKeepalive:
 		return n == 0
 	}
 	return code == optionPadding

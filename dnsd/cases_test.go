@@ -25,10 +25,11 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata/*/cases
 // newServer returns a server that listens on a free port of loopback once told to.
 func newServer(t testing.TB) *Server {
 	t.Helper()
-	s, err := New(Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}, Deps{}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, NSID: "ns.test"}, Deps{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.UseCookieSecrets([16]byte{1}) // one for all: answers of two servers can be compared
 	return s
 }
 

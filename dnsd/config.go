@@ -29,6 +29,18 @@ type Config struct {
 	// SignRate bounds the new signatures a second for clients whose address may not be true, once for names
 	// that exist and once for others; over it they are sent to TCP. Zero: 2000 a CPU.
 	SignRate int `yaml:"signRate"`
+	// NSID is told to those who ask which server it is that answers (RFC 5001); empty: nobody is told.
+	NSID string `yaml:"nsid"`
+	// Cookies are the secrets of DNS cookies.
+	Cookies Cookies `yaml:"cookies"`
+	// RateLimit bounds what UDP clients get who do not prove their address.
+	RateLimit RateLimit `yaml:"rateLimit"`
+	// XDP says whether common questions are answered where packets arrive: off, native (in the network
+	// device's driver), generic, or auto, native where there is such a driver. Where it cannot be done all
+	// is answered over sockets. Empty: off.
+	XDP xdpMode `yaml:"xdp"`
+	// XDPDevices are the network devices to do it on; empty: those, but for loopback, with an address listened at.
+	XDPDevices []string `yaml:"xdpDevices"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -54,6 +66,10 @@ func (c Config) Validate() error {
 			errs = append(errs, tandem.FieldError{Field: f.field, Reason: "is below zero"})
 		}
 	}
+	if len(c.NSID) > nsidSize {
+		errs = append(errs, tandem.FieldError{Field: "nsid", Reason: fmt.Sprintf("is longer than %d octets", nsidSize)})
+	}
+	errs = c.XDP.fault(c.RateLimit.faults(c.Cookies.faults(errs)))
 	if len(errs) == 0 {
 		return nil
 	}
@@ -69,6 +85,10 @@ func (c Config) withDefaults(cpus int) Config {
 	c.TCPPerClient = orDefault(c.TCPPerClient, 20)
 	c.TCPIdle = orDefault(c.TCPIdle, 10*time.Second)
 	c.TCPQuery = orDefault(c.TCPQuery, 5*time.Second)
+	c.Cookies.DemandAbove = orDefault(c.Cookies.DemandAbove, 100_000)
+	c.RateLimit.AnswersPerSecond = orDefault(c.RateLimit.AnswersPerSecond, 200)
+	c.RateLimit.Slip = orDefault(c.RateLimit.Slip, 2)
+	c.RateLimit.Buckets = orDefault(c.RateLimit.Buckets, 1<<16)
 	return c
 }
 

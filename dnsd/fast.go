@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"tandem/internal/tandem"
 )
@@ -13,7 +14,7 @@ import (
 // fast answers the query in into out and returns the answer's length, 0 for what it leaves to full.
 // It allocates nothing.
 func (m *model) fast(in, out []byte, c client) int {
-	a := composer{m: m, in: in, out: out}
+	a := composer{m: m, in: in, out: out, addr: c.addr, now: c.now}
 	if !a.q.read(in, c.stream) || len(out) < a.q.limit {
 		return 0
 	}
@@ -52,6 +53,8 @@ type composer struct {
 	z      *zone
 	in     []byte
 	out    []byte
+	addr   netip.Addr
+	now    uint32
 	apexAt int // offset of the apex in the question
 }
 
@@ -321,13 +324,6 @@ func (a *composer) deny(rcode byte, own uint32) int {
 // question returns the offset after the question.
 func (a *composer) question() int { return headerSize + a.q.size + 4 }
 
-func (a *composer) optSize() int {
-	if a.q.edns {
-		return optSize
-	}
-	return 0
-}
-
 // begin writes header and question, whose octets stay as the client wrote them.
 func (a *composer) begin(rcode byte, answers, authority, extra uint16) {
 	out := a.out
@@ -354,5 +350,8 @@ func (a *composer) end(at int) int {
 	if a.q.do {
 		o[7] = 0x80
 	}
-	return at + optSize
+	at += optSize
+	n := a.options(a.out[at:])
+	binary.BigEndian.PutUint16(o[9:], uint16(n))
+	return at + n
 }

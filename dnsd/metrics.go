@@ -9,6 +9,9 @@ import (
 	"tandem/internal/tandem"
 )
 
+// rcodes is how many are counted apart: up to BADCOOKIE.
+const rcodes = 24
+
 // counters are what one worker counts. Each worker has its own, so that they do not wait for one
 // another's cache lines.
 type counters struct {
@@ -18,34 +21,18 @@ type counters struct {
 	panics                  atomic.Uint64
 	readErrors, writeErrors atomic.Uint64
 	refusedStreams          atomic.Uint64
-	rcodes                  [24]atomic.Uint64
+	rcodes                  [rcodes]atomic.Uint64
+	kinds                   [kinds]atomic.Uint64
+	marks                   [marks]atomic.Uint64
 	_                       [64]byte
-}
-
-// note counts an answer by what its octets say. An extended rcode is BADVERS, for there is no other.
-func (c *counters) note(out []byte, stream bool) {
-	if len(out) < headerSize {
-		return
-	}
-	rcode := int(out[3] & 15)
-	if rcode == 0 && len(out) >= headerSize+optSize && out[len(out)-optSize] == 0 && isBadVersion(out[len(out)-optSize:]) {
-		rcode = dns.RcodeBadVers
-	}
-	c.rcodes[rcode].Add(1)
-	if out[2]&0x02 != 0 && !stream {
-		c.truncated.Add(1)
-	}
-}
-
-// isBadVersion reports whether b is an OPT record that carries BADVERS.
-func isBadVersion(b []byte) bool {
-	return b[1] == 0 && b[2] == typeOPT && b[5] == 1 && b[9]|b[10] == 0
 }
 
 // Metrics hands the present readings to emit.
 func (s *Server) Metrics(emit func(tandem.Sample)) {
+	kernel, stats := s.accelerator.counters()
+	defer s.accelerator.metrics(stats, emit)
 	sum := func(pick func(*counters) *atomic.Uint64) float64 {
-		var total uint64
+		total := pick(kernel).Load()
 		for _, c := range s.counters {
 			total += pick(c).Load()
 		}
@@ -73,6 +60,12 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	const path = "tandem_dnsd_path_total"
 	count(path, "Queries by the path that answered.", "path", "fast", func(c *counters) *atomic.Uint64 { return &c.fast })
 	count(path, "Queries by the path that answered.", "path", "full", func(c *counters) *atomic.Uint64 { return &c.full })
+	for kind, name := range kindNames() {
+		count("tandem_dnsd_questions_total", "Queries by the type that they ask for.", "type", name, func(c *counters) *atomic.Uint64 { return &c.kinds[kind] })
+	}
+	for mark, m := range markNames() {
+		count(m.name, m.help, m.label, m.value, func(c *counters) *atomic.Uint64 { return &c.marks[mark] })
+	}
 	count("tandem_dnsd_truncated_total", "UDP answers sent with TC.", "", "", func(c *counters) *atomic.Uint64 { return &c.truncated })
 	count("tandem_dnsd_dropped_total", "Packets that got no answer.", "", "", func(c *counters) *atomic.Uint64 { return &c.dropped })
 	count("tandem_dnsd_panics_total", "Queries whose answering panicked.", "", "", func(c *counters) *atomic.Uint64 { return &c.panics })

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"tandem/dnsd/guard"
 	"tandem/internal/tandem"
 )
 
@@ -23,6 +24,7 @@ type model struct {
 	clusters directory[cluster]
 	edges    hosts
 	nodes    hosts
+	edns     ednsFacts
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
@@ -74,6 +76,7 @@ type target struct {
 
 func newModel() *model {
 	return &model{
+		edns:  ednsFacts{jar: guard.NewJar()},
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
 		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}

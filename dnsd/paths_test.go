@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -103,22 +104,44 @@ func (g *generator) question() ([]byte, client) {
 	q := new(dns.Msg)
 	q.SetQuestion(name+".", g.types[g.IntN(1+g.IntN(len(g.types)))]) // the first types more often
 	q.Id, q.RecursionDesired = uint16(g.Uint32()), g.IntN(2) == 0
+	if g.IntN(16) == 0 {
+		q.AuthenticatedData, q.CheckingDisabled = g.IntN(2) == 0, g.IntN(2) == 0
+	}
 	if g.IntN(2) == 0 {
 		q.SetEdns0([]uint16{0, 512, 600, 1232, 4096}[g.IntN(5)], g.IntN(3) == 0)
-		g.addOption(q.IsEdns0())
+		for range g.IntN(3) {
+			g.addOption(q.IsEdns0())
+		}
 	}
 	b, err := q.Pack()
 	if err != nil {
 		panic(err)
 	}
 	from := netip.MustParseAddr([]string{"10.1.2.3", "198.51.100.9", "2001:db8::7", "::1", "127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1"}[g.IntN(8)])
-	return b, client{addr: from, stream: g.IntN(8) == 0}
+	return b, client{addr: from, stream: g.IntN(8) == 0, now: 1 + g.Uint32()>>1}
 }
 
 func (g *generator) addOption(opt *dns.OPT) {
-	switch g.IntN(6) {
+	local := func(code uint16, size int) {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(g.Uint32())
+		}
+		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: code, Data: data})
+	}
+	switch g.IntN(10) {
 	case 0:
 		opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})
+	case 3, 4:
+		local(optionCookie, []int{8, 16, 24, 40}[g.IntN(4)])
+	case 5:
+		local(optionCookie, g.IntN(44))
+	case 6:
+		local(optionNSID, max(0, g.IntN(8)-6))
+	case 7:
+		local(optionKeepalive, g.IntN(2)*2)
+	case 8:
+		local(optionPadding, g.IntN(64))
 	case 1:
 		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: uint16(g.IntN(20)), Data: make([]byte, g.IntN(9))})
 	case 2:
@@ -155,8 +178,11 @@ func (g *generator) mutate(b []byte) []byte {
 
 // TestPathsAgree gives both paths the same questions. They share no code that answers.
 func TestPathsAgree(t *testing.T) {
-	questions := 500_000
-	if testing.Short() || raceEnabled {
+	questions := 200_000
+	switch {
+	case os.Getenv("TANDEM_LONG") != "":
+		questions = 10_000_000
+	case testing.Short() || raceEnabled:
 		questions = 50_000
 	}
 	for _, world := range []string{"voice", "rfc"} {

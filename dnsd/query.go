@@ -12,7 +12,8 @@ const headerSize = 12
 // client is who asks, as far as answers depend on it.
 type client struct {
 	addr   netip.Addr
-	stream bool // TCP: the whole answer fits, and the address is true
+	stream bool   // TCP: the whole answer fits, and the address is true
+	now    uint32 // seconds since 1970, for cookies
 }
 
 // query is a question that passed the front: what it asks, and what it may be answered with.
@@ -24,12 +25,14 @@ type query struct {
 	asked    question
 	edns     bool
 	dnssecOK bool
+	tsig     *dns.TSIG // of a key that we do not have, for we have none
+	limit    int       // octets that the answer may have
+	wishes   wishes
+	bare     bool // no question, but a cookie
+	facts    *ednsFacts
 
 	compactOK   bool // CO: a denial's rcode may be restored (RFC 9824 section 5)
 	echoCompact bool
-
-	tsig  *dns.TSIG // of a key that we do not have, for we have none
-	limit int       // octets that the answer may have
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -39,7 +42,8 @@ func (m *model) full(in, out []byte, c client) int {
 	if !ok {
 		return 0
 	}
-	if rcode != dns.RcodeSuccess {
+	q.facts = &m.edns
+	if rcode != dns.RcodeSuccess || q.bare {
 		return q.refuse(rcode, out)
 	}
 	z := m.zoneFor(q.asked)
@@ -87,7 +91,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	}
 	q = &query{
 		id: binary.BigEndian.Uint16(in), opcode: int(in[2]>>3) & 15, recurse: in[2]&1 != 0,
-		limit: minimumSize,
+		limit: minimumSize, wishes: wishes{addr: c.addr, now: c.now},
 	}
 	if c.stream {
 		q.limit = streamSize
@@ -100,6 +104,9 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 		return q, dns.RcodeNotImplemented, true
 	}
 	o, whole := outline(in)
+	if whole && o.questions == 0 && o.answers+o.authority == 0 {
+		return q, q.takeBare(in, o), true
+	}
 	if !whole || o.questions != 1 || o.answers != 0 || in[2]&0x02 != 0 || isCompressed(in) {
 		return q, dns.RcodeFormatError, true // RFC 9619 section 4
 	}
@@ -114,6 +121,16 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	}
 	q.asked = question{name: name, key: key, rrtype: q.question.Qtype}
 	return q, q.takeRecords(in, o), true
+}
+
+// takeBare sees whether a query without a question asks for a cookie (RFC 7873 section 5.4).
+func (q *query) takeBare(in []byte, o sections) int {
+	with := *q
+	if in[2]&0x02 != 0 || with.takeRecords(in, o) != dns.RcodeSuccess || with.wishes.cookie == nil {
+		return dns.RcodeFormatError
+	}
+	*q, q.bare = with, true
+	return dns.RcodeSuccess
 }
 
 // takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.
@@ -142,8 +159,8 @@ func (q *query) takeRecords(in []byte, o sections) int {
 	return rcode
 }
 
-// takeEDNS notes what the OPT record r says (RFC 6891). Options are ignored, whatever they hold; of
-// another version than ours not even their form is known.
+// takeEDNS notes what the OPT record r says (RFC 6891). Options that we do not know are ignored,
+// whatever they hold; of another version than ours they are taken only as far as they look like ours.
 func (q *query) takeEDNS(in []byte, r record) int {
 	if in[r.at] != 0 {
 		return dns.RcodeFormatError
@@ -152,14 +169,22 @@ func (q *query) takeEDNS(in []byte, r record) int {
 	if q.limit != streamSize {
 		q.limit = min(max(int(r.class), minimumSize), datagramSize)
 	}
-	if uint8(r.ttl>>16) != 0 {
-		return dns.RcodeBadVers
-	}
+	other := uint8(r.ttl>>16) != 0
 	for o := r.data; len(o) > 0; {
-		if len(o) < 4 || len(o) < 4+int(binary.BigEndian.Uint16(o[2:])) {
+		n := 0
+		if len(o) >= 4 {
+			n = 4 + int(binary.BigEndian.Uint16(o[2:]))
+		}
+		if n == 0 || n > len(o) || !q.wishes.take(binary.BigEndian.Uint16(o), o[4:n]) {
+			if other {
+				break
+			}
 			return dns.RcodeFormatError
 		}
-		o = o[4+int(binary.BigEndian.Uint16(o[2:])):]
+		o = o[n:]
+	}
+	if other {
+		return dns.RcodeBadVers
 	}
 	return dns.RcodeSuccess
 }

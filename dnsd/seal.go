@@ -42,7 +42,7 @@ func (m *model) sealed(z *zone, q *query, r *reply) *reply {
 	if z.signing == nil {
 		return r
 	}
-	s := seal{reply: r, m: m, z: z, q: q, now: z.signing.now(), limited: q.limit != streamSize}
+	s := seal{reply: r, m: m, z: z, q: q, now: z.signing.now(), limited: !q.isProven()}
 	if s.besides(q.asked.rrtype) {
 		return r
 	}
@@ -62,6 +62,12 @@ func (m *model) sealed(z *zone, q *query, r *reply) *reply {
 		}
 	}
 	return r
+}
+
+// isProven reports whether the client is at the address that it asks from, as far as we know.
+func (q *query) isProven() bool {
+	w := &q.wishes
+	return q.limit == streamSize || w.cookie != nil && q.facts.jar.Valid(w.cookie, w.addr, w.now)
 }
 
 // besides answers questions for the records that signing makes, which stand beside all others: of

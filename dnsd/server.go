@@ -12,8 +12,12 @@
 // (RFC 1034 section 4.3.2, 2181, 2308, 4592, 6672, 8020, 8482). Common questions take a fast path
 // from octets to octets (fast.go); it and the full path share their data and nothing else.
 //
-// It leaves transfers, TSIG, cookies, rate limits and DNSSEC to later; AXFR, IXFR, NOTIFY and
-// UPDATE are refused.
+// It is no reflector: before the question and after the answer dnsd/guard decides whether a UDP client
+// that has not proved its address, by a cookie (RFC 7873, 9018), gets an answer in full, a short one with TC or BADCOOKIE, or none.
+// ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
+// budget holds it; TC is never set for its size alone.
+//
+// It leaves transfers, TSIG and DNSSEC to later; AXFR, IXFR, NOTIFY and UPDATE are refused.
 package dnsd
 
 import (
@@ -22,12 +26,15 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"tandem/dnsd/batch"
+	"tandem/dnsd/guard"
 	"tandem/internal/tandem"
 )
 
@@ -45,15 +52,19 @@ type Server struct {
 
 	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
 	healthChanges atomic.Uint64
+	panics        atomic.Uint64 // for the log's sake
 
-	counters  []*counters // the first for TCP, then one for each UDP worker
-	listeners []listener
-	tcp       *streams
+	counters    []*counters // the first for TCP, then one for each UDP worker
+	listeners   []listener
+	workers     []*batch.Conn // while Run runs
+	guard       *guard.Guard
+	accelerator *accelerator // nil without XDP
+	tcp         *streams
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
 type listener struct {
-	udp []*net.UDPConn
+	udp []*os.File
 	tcp *net.TCPListener
 }
 
@@ -91,6 +102,9 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
 	s.keeper = newKeeper()
 	s.writer.keys.open, s.writer.keys.shared, s.writer.keys.touch = deps.Seal, newSeals(cfg, deps.Now), s.keeper.touch
+	m.edns.nsid = cfg.NSID
+	cfg.Cookies.useSecrets(m.edns.jar)
+	s.guard = newGuard(cfg, m.edns.jar)
 	for range 1 + len(cfg.Listen)*cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -113,6 +127,7 @@ func (s *Server) applyOne(c tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.apply(c)
+	s.writer.accelerator.changed(c.Kind)
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
@@ -133,6 +148,7 @@ func (s *Server) Listen() error {
 		}
 		s.listeners = append(s.listeners, l)
 	}
+	s.accelerate()
 	return nil
 }
 
@@ -148,13 +164,25 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Run serves until ctx ends, then closes the sockets, lets answers in hand go out, and returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	next := 1
+	// With no more processors than workers they would shut everyone else out while they wait.
+	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
 	for _, l := range s.listeners {
-		for _, conn := range l.udp {
-			count := s.counters[next]
-			next++
-			wg.Go(func() { s.serveUDP(conn, count) })
+		for _, file := range l.udp {
+			b, err := batch.New(file, held)
+			if err != nil {
+				s.close()
+				return fmt.Errorf("dns: %w", err)
+			}
+			s.workers = append(s.workers, b)
 		}
+	}
+	if s.accelerator != nil {
+		wg.Go(func() { s.accelerator.run(ctx, s.Addrs()) })
+	}
+	for i, b := range s.workers {
+		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), count: s.counters[1+i]}).serve)
+	}
+	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(l.tcp) })
 	}
 	wg.Go(func() { s.keep(ctx) })
@@ -167,30 +195,49 @@ func (s *Server) Run(ctx context.Context) error {
 
 // close closes every socket, which ends their goroutines.
 func (s *Server) close() {
+	for _, b := range s.workers {
+		b.Close()
+	}
 	for _, l := range s.listeners {
 		l.close()
 	}
 	s.tcp.close()
 }
 
-// handle answers one query into out and returns the answer's length, 0 for none. Whatever the
+// handle answers one query of a stream into out and returns the answer's length, 0 for none. Whatever the
+// octets, it returns.
+func (s *Server) handle(count *counters, in, out []byte, c client) int {
+	var t tally
+	now := time.Now()
+	c.now = uint32(now.Unix())
+	f := guard.Read(in)
+	t.ask(&f)
+	n := s.answer(&t, in, out, c)
+	t.answer(out[:n], c.stream)
+	t.publish(count)
+	if c.stream {
+		s.guard.Vouch(c.addr, now)
+	}
+	return n
+}
+
+// answer answers one query into out and returns the answer's length, 0 for none. Whatever the
 // octets, it returns: a panic is counted, logged and costs the client its answer.
-func (s *Server) handle(count *counters, in, out []byte, c client) (n int) {
+func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
 			n = 0
-			if total := count.panics.Add(1); total&(total-1) != 0 {
+			t.panics++
+			if total := s.panics.Add(1); total&(total-1) != 0 {
 				return // whoever found such a packet shall not fill the log with it
 			}
 			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
-		count.fast.Add(1)
-	} else {
-		n = s.model.full(in, out, c)
-		count.full.Add(1)
+		t.fast++
+		return n
 	}
-	count.note(out[:n], c.stream)
-	return n
+	t.full++
+	return s.model.full(in, out, c)
 }

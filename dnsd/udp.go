@@ -5,9 +5,14 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/dnsd/batch"
+	"tandem/dnsd/guard"
 )
 
 // listenAttempts bounds the search for a port that is free for both UDP and TCP.
@@ -57,16 +62,20 @@ func bind(addr netip.AddrPort, workers int) (l listener, err error) {
 		if err != nil {
 			return l, err
 		}
-		l.udp = append(l.udp, conn.(*net.UDPConn))
 		conn.(*net.UDPConn).SetReadBuffer(receiveBuffer) // as much of it as the kernel grants
+		file, err := batch.Detach(conn.(*net.UDPConn))
+		if err != nil {
+			return l, err
+		}
+		l.udp = append(l.udp, file)
 	}
 	return l, nil
 }
 
 // close closes all sockets of l.
 func (l listener) close() {
-	for _, conn := range l.udp {
-		conn.Close()
+	for _, file := range l.udp {
+		file.Close()
 	}
 	l.tcp.Close()
 }
@@ -93,44 +102,89 @@ func (o socketOptions) set(_, _ string, raw syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
-// serveUDP answers one packet after the other until conn is closed. Its buffers are all it needs:
-// nothing that arrives makes it grow.
-func (s *Server) serveUDP(conn *net.UDPConn, count *counters) {
-	in, out, control := make([]byte, 65535), make([]byte, datagramSize), make([]byte, 64)
+// worker serves one UDP socket.
+type worker struct {
+	*Server
+	conn  *batch.Conn
+	watch *guard.Watch
+	seen  *sightings // nil without XDP
+	count *counters
+	tally tally
+}
+
+// serve answers batch after batch until the socket is closed. Its buffers are all it needs: nothing
+// that arrives makes it grow.
+func (w *worker) serve() {
 	for {
-		n, controls, _, from, err := conn.ReadMsgUDPAddrPort(in, control)
-		if errors.Is(err, net.ErrClosed) {
+		n, err := w.conn.Receive()
+		if errors.Is(err, os.ErrClosed) {
 			return
 		}
 		if err != nil {
-			count.readErrors.Add(1)
+			w.count.readErrors.Add(1)
 			continue
 		}
-		count.udp.Add(1)
-		if n = s.handle(count, in[:n], out, client{addr: from.Addr().Unmap()}); n == 0 {
-			count.dropped.Add(1)
+		if n == 0 {
 			continue
 		}
-		if _, _, err := conn.WriteMsgUDPAddrPort(out[:n], sendFrom(control[:controls]), from); err != nil {
-			count.writeErrors.Add(1)
+		now := w.watch.Tick(time.Now(), n)
+		for i := range n {
+			w.datagram(i, now)
+		}
+		w.tally.watch(w.watch)
+		w.tally.publish(w.count) // before they are sent: who has an answer finds it counted
+		if err := w.conn.Send(); err != nil {
+			return // closed meanwhile
+		}
+		if w.conn.Lost > 0 {
+			w.count.writeErrors.Add(w.conn.Lost)
+			w.conn.Lost = 0
 		}
 	}
 }
 
-// sendFrom turns the control message that says where a packet came to into the one that makes the
-// answer leave from there. They differ in the interface, which routing shall choose, but for
-// link-local addresses. Nothing else is ever in control.
-func sendFrom(control []byte) []byte {
-	const head = unix.SizeofCmsghdr
-	switch len(control) {
-	case unix.CmsgSpace(unix.SizeofInet4Pktinfo):
-		clear(control[head : head+4])
-	case unix.CmsgSpace(unix.SizeofInet6Pktinfo):
-		if control[head] != 0xfe || control[head+1]&0xc0 != 0x80 {
-			clear(control[head+16 : head+20])
-		}
-	default:
-		return nil
+// datagram answers datagram i of the batch.
+func (w *worker) datagram(i int, now uint32) {
+	w.tally.udp++
+	n := 0
+	if in := w.conn.Query(i); in != nil {
+		n = w.respond(in, w.conn.Answer(i), client{addr: w.conn.From(i), now: now})
 	}
-	return control
+	if n == 0 {
+		w.tally.dropped++
+		return
+	}
+	if w.seen != nil {
+		w.accelerator.sight(w.seen, w.conn.Query(i), w.conn.Answer(i)[:n])
+	}
+	w.conn.Reply(i, n)
+}
+
+// respond answers in into out, as far as the guard lets it, and returns the answer's length.
+func (w *worker) respond(in, out []byte, c client) int {
+	f := guard.Read(in)
+	w.tally.ask(&f)
+	verdict, free := w.watch.Judge(c.addr, &f)
+	n := 0
+	if verdict == guard.Pass {
+		n = w.answer(&w.tally, in, out, c)
+		if n > 0 && !free && !w.watch.Afford(c.addr, len(in), n) {
+			verdict = w.watch.Instead(&f)
+		}
+	}
+	if verdict != guard.Pass {
+		n = w.refuse(verdict, in, out, &f, c)
+	}
+	w.tally.answer(out[:n], false)
+	return n
+}
+
+// refuse writes the short answer that verdict asks for.
+func (w *worker) refuse(verdict guard.Verdict, in, out []byte, f *guard.Facts, c client) int {
+	if verdict == guard.Drop || in[2]&flagQR != 0 {
+		return 0
+	}
+	n := w.watch.Short(verdict, in, out, f, c.addr)
+	w.watch.Charge(c.addr, len(in), n)
+	return n
 }

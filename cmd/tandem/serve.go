@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,10 +41,25 @@ func (s *session) serve(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	makeRoom(cfg)
 	n, err := node.New(cfg, cfg.Log.Logger(s.errs))
 	if err != nil {
 		return err
 	}
 	signal.Ignore(syscall.SIGHUP) // nobody's calls end because a terminal was closed or a log turned over
 	return n.Run(ctx)
+}
+
+// makeRoom adds a processor of Go's scheduler for each UDP socket of the name server, which keeps one
+// while it waits for the next query (dnsd/batch): everyone else has as many as before. It is done
+// once, for the whole process, before anything runs.
+func makeRoom(cfg *node.Config) {
+	if cfg.DNS == nil {
+		return
+	}
+	cpus := runtime.GOMAXPROCS(0)
+	if cfg.DNS.Workers == 0 {
+		cfg.DNS.Workers = cpus
+	}
+	runtime.GOMAXPROCS(cpus + len(cfg.DNS.Listen)*max(0, cfg.DNS.Workers))
 }
