@@ -47,6 +47,7 @@ type host struct {
 	available bool
 	health    health     // nodes: as last told
 	wire      [2]wireSet // A, AAAA at its own name; their TTL is the zone's
+	present   *typeList  // at its own name
 }
 
 // newEdge returns e as a host.
@@ -74,6 +75,8 @@ func newNode(n *tandem.Node) *host {
 
 // makeWire packs h's address sets.
 func (h *host) makeWire() {
+	types := typesOf(h.addresses...)
+	h.present = &types
 	for _, s := range h.addresses {
 		i := 0
 		if s[0].Header().Rrtype == dns.TypeAAAA {
@@ -134,6 +137,7 @@ type records struct {
 	exists  [places]bool // SRV names that are names, with or without records now
 	targets []tandem.Target
 	wire    [places]wireSet
+	types   typeList // at the composed name itself
 }
 
 // takes reports whether h is given new work of the kind that key names. A draining node still takes
@@ -161,6 +165,7 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	for i := range placeSRV {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
+	r.types = typesOf(r.sets[:placeSRV]...)
 	return r
 }
 

@@ -197,6 +197,7 @@ func (s *seal) signAs(set rrset, key string, ttl uint32, content *sign.Content) 
 		content = &c
 	}
 	out := slices.Clone(set)
+	var sigs []sign.Signature
 	for _, k := range s.z.signing.ring.For(canonical.Type) {
 		times := sign.When(s.now, []byte(key))
 		sig, ok := s.signature(&canonical, content, k, times)
@@ -204,7 +205,11 @@ func (s *seal) signAs(set rrset, key string, ttl uint32, content *sign.Content) 
 			s.withheld = true
 			return set
 		}
+		sigs = append(sigs, sig)
 		out = append(out, k.Record(&canonical, times, sig, set[0].Header().Name, set[0].Header().Ttl))
+	}
+	if soa, ok := set[0].(*dns.SOA); ok {
+		s.z.signing.soa.Store(&soaSeal{serial: soa.Serial, times: sign.When(s.now, []byte(key)), sigs: sigs})
 	}
 	return out
 }
@@ -290,11 +295,4 @@ func afterCut(key string) string {
 		b[len(b)-1] = 'Z' + 1 // capitals sort as small letters
 	}
 	return wireLabel(string(b)) + rest
-}
-
-// soaSeal is an SOA's signatures for the fast path.
-type soaSeal struct {
-	serial uint32
-	times  sign.Times
-	sigs   []sign.Signature // by the keys that sign the zone
 }

@@ -20,6 +20,8 @@ type signing struct {
 	ring *sign.Ring
 	top  *node // the apex with the sets of its keys
 	soa  atomic.Pointer[soaSeal]
+
+	lists typeLists
 }
 
 // seals is what all signed zones share.
@@ -69,7 +71,7 @@ func newSigning(z *zone, keys []*tandem.ZoneKey, shared *seals, open sign.Opener
 			top.add(rr)
 		}
 	}
-	return &signing{seals: shared, ring: ring, top: top}
+	return &signing{seals: shared, ring: ring, top: top, lists: newTypeLists()}
 }
 
 // madeBySigning reports whether sets of this type in zone text give way to our own.

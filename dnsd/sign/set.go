@@ -128,12 +128,12 @@ func ContentOf(octets []byte) Content {
 
 // Labels returns the Labels field of signatures over sets at owner: without the root, and without the
 // label of a wildcard (RFC 4034 section 3.1.3).
-func Labels(owner string) uint8 {
+func Labels[T string | []byte](owner T) uint8 {
 	n := uint8(0)
 	for at := 0; owner[at] != 0; at += 1 + int(owner[at]) {
 		n++
 	}
-	if len(owner) > 2 && owner[:2] == "\x01*" {
+	if len(owner) > 2 && owner[0] == 1 && owner[1] == '*' {
 		n--
 	}
 	return n
