@@ -157,8 +157,8 @@ func (a *composer) seal(at int, s sealed) int {
 	times := sign.When(a.unix, s.owner)
 	for _, k := range a.signing.ring.For(s.rrtype) {
 		to := a.sealHead(at, &s, k, times)
-		mark := a.signing.cache.Mark(s.owner, s.rrtype, s.ttl, s.content, k, times)
-		if !a.signing.cache.Get(mark, a.unix, a.out[to:]) {
+		mark := a.signing.kept.Mark(s.owner, s.rrtype, s.ttl, s.content, k, times)
+		if !a.signing.kept.Get(mark, a.unix, a.out[to:]) {
 			return 0
 		}
 		at = to + sign.SignatureSize

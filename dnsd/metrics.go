@@ -78,6 +78,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	s.tcp.mu.Unlock()
 	emit(tandem.Sample{Name: "tandem_dnsd_streams_evicted_total", Help: "Waiting TCP connections closed to make room for new ones.", Value: float64(evicted)})
 	emit(tandem.Sample{Name: "tandem_dnsd_health_changes_total", Help: "Nodes whose part in the answers was changed by their health.", Value: float64(s.healthChanges.Load())})
+	s.writer.keys.shared.metrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_accounts", Help: "Accounts known.", Gauge: true, Value: float64(s.model.accounts.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_labels", Help: "Inbound labels that answer.", Gauge: true, Value: float64(s.model.inbound.rows.Load())})

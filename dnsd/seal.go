@@ -218,9 +218,9 @@ func (s *seal) signAs(set rrset, key string, ttl uint32, content *sign.Content) 
 // whose address may not be true.
 func (s *seal) signature(set *sign.Set, content *sign.Content, k *sign.Key, t sign.Times) (sign.Signature, bool) {
 	shared := s.z.signing.seals
-	mark := shared.cache.Mark([]byte(set.Owner), set.Type, set.TTL, content, k, t)
+	mark := s.z.signing.kept.Mark([]byte(set.Owner), set.Type, set.TTL, content, k, t)
 	var sig sign.Signature
-	if shared.cache.Get(mark, s.now, sig[:]) {
+	if s.z.signing.kept.Get(mark, s.now, sig[:]) {
 		return sig, true
 	}
 	limit := shared.present
@@ -228,14 +228,14 @@ func (s *seal) signature(set *sign.Set, content *sign.Content, k *sign.Key, t si
 		limit = shared.absent
 	}
 	if s.limited && !limit.Take(s.now) {
-		shared.cache.Refused()
+		s.z.signing.kept.Refused()
 		return sig, false
 	}
 	sig, err := k.Sign(set, t)
 	if err != nil {
 		return sig, false
 	}
-	shared.cache.Put(mark, &sig)
+	s.z.signing.kept.Put(mark, &sig)
 	return sig, true
 }
 

@@ -17,6 +17,7 @@ import (
 // made when they are asked for and kept by seals.
 type signing struct {
 	*seals
+	kept *sign.Cache
 	ring *sign.Ring
 	top  *node // the apex with the sets of its keys
 	soa  atomic.Pointer[soaSeal]
@@ -27,7 +28,7 @@ type signing struct {
 // seals is what all signed zones share.
 type seals struct {
 	size    int // of the cache, which is made with the first key
-	cache   *sign.Cache
+	cache   atomic.Pointer[sign.Cache]
 	present *sign.Limit // of new signatures over what exists
 	absent  *sign.Limit // of new ones over names that do not, of which anybody can think up any number
 	clock   func() time.Time
@@ -71,7 +72,7 @@ func newSigning(z *zone, keys []*tandem.ZoneKey, shared *seals, open sign.Opener
 			top.add(rr)
 		}
 	}
-	return &signing{seals: shared, ring: ring, top: top, lists: newTypeLists()}
+	return &signing{seals: shared, kept: shared.cache.Load(), ring: ring, top: top, lists: newTypeLists()}
 }
 
 // madeBySigning reports whether sets of this type in zone text give way to our own.
@@ -132,8 +133,8 @@ func (w *writer) signingOf(z *zone) *signing {
 	if len(byID) == 0 || w.keys.open == nil {
 		return nil
 	}
-	if w.keys.shared.cache == nil {
-		w.keys.shared.cache = sign.NewCache(w.keys.shared.size)
+	if w.keys.shared.cache.Load() == nil {
+		w.keys.shared.cache.Store(sign.NewCache(w.keys.shared.size))
 	}
 	keys := make([]*tandem.ZoneKey, 0, len(byID))
 	for _, k := range byID {
@@ -175,4 +176,20 @@ func (w *walk) delegates() bool {
 	w.rcode, w.proof.kind = dns.RcodeSuccess, proveNothing
 	w.answer = append(w.answer, owned(set, w.name))
 	return true
+}
+
+// metrics hands the readings about signatures to emit.
+func (s *seals) metrics(emit func(tandem.Sample)) {
+	n := s.counts()
+	const name, help = "tandem_dnsd_signatures_total", "DNSSEC signatures, by what happened: found warm, made, evicted for others, not made for there were too many new ones."
+	for what, value := range map[string]uint64{"warm": n.Hits, "made": n.Made, "evicted": n.Evicted, "limited": n.Limited} {
+		emit(tandem.Sample{Name: name, Help: help, Labels: map[string]string{"what": what}, Value: float64(value)})
+	}
+}
+
+func (s *seals) counts() sign.Counts {
+	if c := s.cache.Load(); c != nil {
+		return c.Counts()
+	}
+	return sign.Counts{}
 }

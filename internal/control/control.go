@@ -89,7 +89,9 @@ type Deps struct {
 	// CheckZone reports faults in a zone's plain records.
 	CheckZone func(*tandem.Zone) error
 	// Trace explains what DNS answers for a name to a client at from (invalid: this machine).
-	Trace         func(name string, from netip.Addr) ([]tandem.Step, error)
+	Trace func(name string, from netip.Addr) ([]tandem.Step, error)
+	// Signer answers for the keys of zones.
+	Signer        Signer
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call

@@ -126,8 +126,8 @@ func TestTenantWalk(t *testing.T) {
 			}
 		}
 	}
-	if walked != 13*2+9 {
-		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+9)
+	if walked != 13*2+11 {
+		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+11)
 	}
 	if d.m.commits != commits {
 		t.Errorf("something was written: %d commits", d.m.commits-commits)

@@ -234,7 +234,7 @@ func (b *builder) controlDeps() control.Deps {
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {
-		deps.Trace = b.trace
+		deps.Trace, deps.Signer = b.trace, b.dns
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad

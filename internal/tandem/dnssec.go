@@ -39,3 +39,15 @@ func (k *ZoneKey) Status() KeyStatus {
 	}
 	return s
 }
+
+// KeyAct is something that people do about a zone's keys.
+type KeyAct string
+
+// Acts.
+const (
+	RollKeys KeyAct = "roll"     // a successor for every key that signs
+	RollKSK  KeyAct = "roll-ksk" // for the KSK, or the only key
+	RollZSK  KeyAct = "roll-zsk" // for the ZSK
+	DSSeen   KeyAct = "ds-seen"  // the parent has the DS records that it should have, and no others
+	Unsign   KeyAct = "unsign"   // the keys of a zone that is not to be signed go at once
+)
