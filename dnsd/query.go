@@ -33,6 +33,7 @@ type query struct {
 
 	compactOK   bool // CO: a denial's rcode may be restored (RFC 9824 section 5)
 	echoCompact bool
+	badType     bool // told as EDE 30 (RFC 9824 section 3.5)
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -51,6 +52,7 @@ func (m *model) full(in, out []byte, c client) int {
 		return q.refuse(dns.RcodeRefused, out)
 	}
 	if rcode := transferOrMeta(q.asked.rrtype); rcode != dns.RcodeSuccess {
+		q.badType = rcode == dns.RcodeFormatError
 		return q.refuse(rcode, out)
 	}
 	return q.answer(m.sealed(z, q, m.lookup(z, q.asked)), out)

@@ -193,3 +193,12 @@ func (s *seals) counts() sign.Counts {
 	}
 	return sign.Counts{}
 }
+
+// signingOnline returns the settings for signing z, nil for none: a zone that others hold copies of is
+// not signed, for what is signed on demand is in no transfer.
+func signingOnline(z *tandem.Zone) *tandem.DNSSEC {
+	if z.ModeOf() == tandem.ModeTransferable && (len(z.Secondaries) > 0 || z.Catalog != "") {
+		return nil
+	}
+	return z.DNSSEC
+}

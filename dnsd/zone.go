@@ -51,7 +51,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	v := &zone{
 		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
-		dnssec: z.DNSSEC,
+		dnssec: signingOnline(z),
 	}
 	if len(v.networks) == 0 && z.Role == tandem.RoleService {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
