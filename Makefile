@@ -55,6 +55,8 @@ bench: bench-dns bench-sip bench-lb
 
 bench-dns: build
 	@$(GO) test -run '^$$' -bench AccountOctets -benchtime 1x ./dnsd | grep -o 'figure .*'
+	@$(GO) test -run '^$$' -bench 'Steer' -benchtime 1x ./dnsd | grep -o 'figure .*'
+	@$(GO) test -run '^$$' -bench 'FailureToAnswer' -benchtime 1x ./internal/node | grep -o 'figure .*'
 	$(GO) run ./bench dns -rounds $(ROUNDS) -peers "$$(tests/debian.sh peers)"
 
 bench-sip: build

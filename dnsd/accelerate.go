@@ -223,7 +223,7 @@ func (a *accelerator) keep(q *asked) {
 		return
 	}
 	z, at := a.model.zoneOfAsk(&read)
-	if z == nil || at == 0 || z.role != tandem.RoleAccounts || len(z.networks) > 0 {
+	if z == nil || at == 0 || a.model.views.Load() != nil || z.role != tandem.RoleAccounts || len(z.networks) > 0 {
 		return
 	}
 	nameEnd := headerSize + read.size

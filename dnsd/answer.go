@@ -13,9 +13,6 @@ const (
 	streamSize   = 65535 // TCP
 )
 
-// invalidQueryType is an extended error (RFC 8914, RFC 9824 section 9).
-const invalidQueryType = 30
-
 // refuse packs an answer without records.
 func (q *query) refuse(rcode int, out []byte) int {
 	return q.pack(q.message(rcode), out)
@@ -67,10 +64,8 @@ func (q *query) message(rcode int) *dns.Msg {
 	if q.edns {
 		msg.SetEdns0(datagramSize, q.dnssecOK)
 		msg.IsEdns0().SetCo(q.echoCompact)
-		if q.badType {
-			msg.IsEdns0().Option = append(msg.IsEdns0().Option, &dns.EDNS0_EDE{InfoCode: invalidQueryType})
-		}
 		q.wishes.grant(msg.IsEdns0(), q.facts)
+		q.addOptions(msg.IsEdns0())
 	}
 	if q.tsig != nil {
 		msg.Extra = append(msg.Extra, &dns.TSIG{

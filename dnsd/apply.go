@@ -18,6 +18,7 @@ type writer struct {
 	*model
 	log         *slog.Logger
 	accelerator *accelerator // told what changed; nil: nobody is
+	seal        Sealer
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -27,6 +28,8 @@ type writer struct {
 	clusterOfNode                             map[uint32]uint32
 	assigned                                  map[uint32]*tandem.Assignment // by group number
 
+	allDown map[uint32]tandem.AllDown // by cluster number, where one is not answered as configured
+
 	found map[string]*finding // by node id
 	round uint64              // counts the lists of nodes' health
 
@@ -35,6 +38,16 @@ type writer struct {
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
 	nextProfile    uint32
+
+	layers      map[uint32]*layers // by zone number: what RecordSets make of it
+	setOf       map[string]*placed // RecordSets by id
+	unpublished []uint32           // zones whose overlay has changed
+	viewNumbers numbering
+	allViews    map[uint32]*tandem.View
+
+	listed  *table // "a" or "u" and the owner's id, and a count → tail: the numbers that it lists
+	rangeOf map[string]*tandem.NumberRange
+	ranged  map[string]int // by account id: how many ranges it has
 }
 
 // profileUse counts the accounts that share a profile.
@@ -49,9 +62,11 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
-		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{},
+		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, allDown: map[uint32]tandem.AllDown{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
-		keys: zoneKeys{byZone: map[uint32]map[string]*tandem.ZoneKey{}},
+		keys:   zoneKeys{byZone: map[uint32]map[string]*tandem.ZoneKey{}},
+		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{}, allViews: map[uint32]*tandem.View{},
+		listed: newTable(), rangeOf: map[string]*tandem.NumberRange{}, ranged: map[string]int{},
 	}
 }
 
@@ -65,6 +80,13 @@ func (w *writer) apply(c tandem.Change) {
 	case tandem.KindAccount:
 		a, _ := c.Object.(*tandem.Account)
 		w.applyAccount(c.ID, a, revision)
+		w.applyAccountNumbers(c.ID, a, revision)
+	case tandem.KindUser:
+		u, _ := c.Object.(*tandem.User)
+		w.applyUser(c.ID, u, revision)
+	case tandem.KindNumberRange:
+		r, _ := c.Object.(*tandem.NumberRange)
+		w.applyRange(c.ID, r, revision)
 	case tandem.KindZoneKey:
 		k, _ := c.Object.(*tandem.ZoneKey)
 		w.applyZoneKey(c.ID, k, revision)
@@ -81,7 +103,8 @@ func (w *writer) apply(c tandem.Change) {
 		w.applyNode(c.ID, n)
 	case tandem.KindCluster:
 		raise(&w.coreChanged, revision)
-		w.rebuildCluster(w.clusterNumbers.of(c.ID), c.ID, c.Object != nil)
+		x, _ := c.Object.(*tandem.Cluster)
+		w.applyCluster(c.ID, x)
 	case tandem.KindGroup:
 		raise(&w.coreChanged, revision)
 		g, _ := c.Object.(*tandem.Group)
@@ -90,6 +113,15 @@ func (w *writer) apply(c tandem.Change) {
 		raise(&w.coreChanged, revision)
 		a, _ := c.Object.(*tandem.Assignment)
 		w.applyAssignment(c.ID, a)
+	case tandem.KindRecordSet:
+		r, _ := c.Object.(*tandem.RecordSet)
+		w.applySet(c.ID, r, c.Revision)
+	case tandem.KindView:
+		v, _ := c.Object.(*tandem.View)
+		w.applyView(c.ID, v)
+	case tandem.KindTSIGKey:
+		k, _ := c.Object.(*tandem.TSIGKey)
+		w.applyKey(c.ID, k)
 	}
 }
 
@@ -125,6 +157,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		}
 		w.zoneAt.set(number, nil)
 		w.keys.touch(number)
+		w.carry(number, nil, nil)
 		return
 	}
 	service := noZone
@@ -135,6 +168,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
+	w.carry(number, built, z)
 	built.signing = w.signingOf(built)
 	w.zoneAt.set(number, built)
 	w.keys.touch(number)
@@ -191,13 +225,37 @@ func (w *writer) applyNode(id string, n *tandem.Node) {
 	}
 	h := newNode(n)
 	h.health = w.healthOf(id)
-	w.nodes.put(number, h)
 	c := w.clusterNumbers.of(n.Cluster)
+	h.allDown = w.allDown[c]
+	w.nodes.put(number, h)
 	if _, ok := w.clusterOfNode[number]; !ok {
 		w.clusterOfNode[number] = c
 		w.members[c] = append(w.members[c], number)
 	}
 	w.refreshCluster(c)
+}
+
+// applyCluster puts or, with c nil, removes a cluster. Its policy shows at its nodes, which names may
+// list without it.
+func (w *writer) applyCluster(id string, c *tandem.Cluster) {
+	number := w.clusterNumbers.of(id)
+	policy := tandem.AllDown("")
+	if c != nil && c.Health != nil && c.Health.AllDown != tandem.FailOpen {
+		policy = c.Health.AllDown
+	}
+	if policy == "" {
+		delete(w.allDown, number)
+	} else {
+		w.allDown[number] = policy
+	}
+	for _, n := range w.members[number] {
+		if h := w.nodes.at.get(n); h != nil && h.allDown != policy {
+			next := *h
+			next.allDown = policy
+			w.nodes.at.set(n, &next)
+		}
+	}
+	w.rebuildCluster(number, id, c != nil)
 }
 
 // refreshCluster makes a cluster anew from its present nodes, if it exists.
@@ -258,6 +316,9 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	}
 	if existed {
 		w.releaseProfile(old.a)
+	}
+	if a != nil {
+		w.recheck(a)
 	}
 	w.accelerator.changedLabels(goneLabels)
 	w.accelerator.changedLabels(hashes)

@@ -78,7 +78,7 @@ func readObjects(t testing.TB, world string) []tandem.Object {
 	return objects
 }
 
-// exchange is one question of a cases file, "? NAME TYPE [tcp] [edns=SIZE] [do] [from=ADDRESS]".
+// exchange is one question of a cases file, "? NAME TYPE [tcp] [proven] [edns=SIZE] [do] [from=ADDRESS]".
 type exchange struct {
 	msg  *dns.Msg
 	from client
@@ -97,6 +97,8 @@ func parseExchange(t testing.TB, line string) exchange {
 	for _, f := range fields[3:] {
 		value := f[strings.IndexByte(f, '=')+1:]
 		switch {
+		case f == "proven":
+			x.from.proven = true
 		case f == "tcp":
 			x.from.stream = true
 		case strings.HasPrefix(f, "edns="):

@@ -20,9 +20,12 @@ type service struct {
 	order     uint16 // NAPTR order: lower is preferred
 }
 
+// serviceCount is how many ways there are.
+const serviceCount = 7
+
 // services returns what a name can offer. TLS comes first, for a client that can speak it should;
 // then UDP before TCP, which saves phones a connection; WebSockets last, for browsers know no NAPTR.
-func services() [7]service {
+func services() [serviceCount]service {
 	return [...]service{
 		{tandem.TLS, "_sips", "_tcp", "SIPS+D2T", 10},
 		{tandem.UDP, "_sip", "_udp", "SIP+D2U", 20},
@@ -43,11 +46,13 @@ type host struct {
 	priority  uint16
 	weight    uint16
 	types     []tandem.RequestType // nodes: none means all
+	networks  []netip.Prefix       // edges: clients that are near
 	state     tandem.NodeState
 	available bool
-	health    health     // nodes: as last told
-	wire      [2]wireSet // A, AAAA at its own name; their TTL is the zone's
-	present   *typeList  // at its own name
+	health    health         // nodes: as last told
+	allDown   tandem.AllDown // nodes: their cluster's policy
+	wire      [2]wireSet     // A, AAAA at its own name; their TTL is the zone's
+	present   *typeList      // at its own name
 }
 
 // newEdge returns e as a host.
@@ -55,6 +60,9 @@ func newEdge(e *tandem.Edge) *host {
 	h := &host{
 		id: e.ID, under: "edge", addresses: addressSets(e.Addresses), ports: e.Ports,
 		priority: e.Priority, weight: weightOf(e.Weight), state: tandem.NodeActive, available: true,
+	}
+	for _, n := range e.Networks {
+		h.networks = append(h.networks, unmapped(n))
 	}
 	h.makeWire()
 	return h
@@ -153,8 +161,12 @@ func (h *host) takes(key string) bool {
 func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	r := &records{zone: z, from: hosts, ttl: ttl}
 	effects := judge(hosts, key)
-	for i, s := range services() {
-		r.composeService(placeSRV+i, s, effects)
+	var extras [serviceCount][]hostSet
+	order := orders(hosts, effects)
+	for _, i := range inOrder(order) {
+		s := services()[i]
+		s.order = order[i]
+		extras[i] = r.composeService(placeSRV+i, s, effects)
 	}
 	if exists := r.exists[placeSRV:]; key != "" && !slices.Contains(exists, true) {
 		for i := range exists {
@@ -166,11 +178,23 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
 	r.types = typesOf(r.sets[:placeSRV]...)
+	r.makeChain(extras)
 	return r
 }
 
+// inOrder returns the numbers of services by their NAPTR order; those without one come last.
+func inOrder(order [serviceCount]uint16) []int {
+	numbers := make([]int, len(order))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	slices.SortStableFunc(numbers, func(a, b int) int { return cmp.Compare(order[a]-1, order[b]-1) })
+	return numbers
+}
+
 // composeService fills in the SRV set of one service, at its place, and the NAPTR that points to it.
-func (r *records) composeService(place int, s service, effects []effect) {
+// It returns the addresses that belong beside the SRV set.
+func (r *records) composeService(place int, s service, effects []effect) []hostSet {
 	var srv rrset
 	var extra []hostSet
 	var targets []tandem.Target
@@ -197,6 +221,7 @@ func (r *records) composeService(place int, s service, effects []effect) {
 			Service: s.naptr, Replacement: s.label + "." + s.proto + ".",
 		})
 	}
+	return extra
 }
 
 // composeBase fills in the addresses of all hosts that are in the records and, for those that offer

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"tandem/internal/tandem"
 )
 
@@ -15,14 +17,25 @@ type Config struct {
 	Listen []netip.AddrPort `yaml:"listen"`
 	// Workers is how many sockets share each UDP address; zero: one per CPU.
 	Workers int `yaml:"workers"`
-	// TCPConnections bounds all TCP connections together, of which the one that has waited longest makes
+	// TLS, QUIC and Proxy are further listeners.
+	TLS   TLS   `yaml:"tls"`
+	QUIC  QUIC  `yaml:"quic"`
+	Proxy Proxy `yaml:"proxy"`
+	// Host is the name of this server that clients of TLS and QUIC verify, such as ns1.example.net;
+	// "": the records that tell of those transports stand at name servers of our own making only.
+	Host string `yaml:"host"`
+	// DDR answers _dns.resolver.arpa (RFC 9462) with Host; nil: when there is TLS or QUIC.
+	DDR *bool `yaml:"ddr"`
+	// TCPConnections bounds all connections over TCP, TLS and QUIC together, of which the one that has waited longest makes
 	// room for a new one; zero: 1000.
 	TCPConnections int `yaml:"tcpConnections"`
 	// TCPPerClient bounds those of one address, or of one IPv6 /64; zero: 20.
 	TCPPerClient int `yaml:"tcpPerClient"`
-	// TCPIdle ends a connection that asks nothing; zero: 10 s (RFC 7766 section 6.2.3).
+	// TCPIdle ends a connection that asks nothing; zero: 10 s (RFC 7766 section 6.2.3). Clients that
+	// ask are told (RFC 7828).
 	TCPIdle time.Duration `yaml:"tcpIdle"`
-	// TCPQuery is how long one query may take to arrive, and one answer to be taken; zero: 5 s.
+	// TCPQuery is how long one query, or a handshake, may take to arrive, and one answer to be taken;
+	// zero: 5 s.
 	TCPQuery time.Duration `yaml:"tcpQuery"`
 	// Signatures bounds those of DNSSEC that are kept, at 90 octets each; zero: 131072.
 	Signatures int `yaml:"signatures"`
@@ -41,6 +54,14 @@ type Config struct {
 	XDP xdpMode `yaml:"xdp"`
 	// XDPDevices are the network devices to do it on; empty: those, but for loopback, with an address listened at.
 	XDPDevices []string `yaml:"xdpDevices"`
+	// ECS says whom to believe about clients elsewhere (RFC 7871).
+	ECS ECS `yaml:"ecs"`
+}
+
+// ECS lists the resolvers that may say for whom they ask, so that an account's nearest edges are
+// answered. Empty: nobody.
+type ECS struct {
+	Resolvers []netip.Prefix `yaml:"resolvers"`
 }
 
 // Validate reports every fault of c as tandem.FieldErrors.
@@ -49,9 +70,16 @@ func (c Config) Validate() error {
 	if len(c.Listen) == 0 {
 		errs = append(errs, tandem.FieldError{Field: "listen", Reason: "is missing: at least one address and port"})
 	}
-	for i, l := range c.Listen {
-		if !l.IsValid() {
-			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("listen[%d]", i), Reason: "is not an address and port such as 127.0.0.1:53"})
+	errs = append(errs, addressFaults("listen", c.Listen)...)
+	errs = append(errs, c.TLS.faults()...)
+	errs = append(errs, c.QUIC.faults()...)
+	errs = append(errs, c.Proxy.faults()...)
+	if _, err := wireKey(dns.Fqdn(c.Host)); err != nil && c.Host != "" {
+		errs = append(errs, tandem.FieldError{Field: "host", Reason: "is not a host name such as ns1.example.net"})
+	}
+	for i, n := range c.ECS.Resolvers {
+		if !n.IsValid() || n != n.Masked() {
+			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("ecs.resolvers[%d]", i), Reason: "is not a network such as 192.0.2.0/24"})
 		}
 	}
 	for _, f := range []struct {
@@ -72,6 +100,16 @@ func (c Config) Validate() error {
 	errs = c.XDP.fault(c.RateLimit.faults(c.Cookies.faults(errs)))
 	if len(errs) == 0 {
 		return nil
+	}
+	return errs
+}
+
+// addressFaults reports what in a list is no address and port.
+func addressFaults(field string, addrs []netip.AddrPort) (errs tandem.FieldErrors) {
+	for i, a := range addrs {
+		if !a.IsValid() {
+			errs = append(errs, tandem.FieldError{Field: fmt.Sprintf("%s[%d]", field, i), Reason: "is not an address and port such as 127.0.0.1:53"})
+		}
 	}
 	return errs
 }

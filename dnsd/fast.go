@@ -14,12 +14,12 @@ import (
 // fast answers the query in into out and returns the answer's length, 0 for what it leaves to full.
 // It allocates nothing.
 func (m *model) fast(in, out []byte, c client) int {
-	a := composer{m: m, in: in, out: out, addr: c.addr, now: c.now}
+	a := composer{m: m, in: in, out: out, addr: c.addr, now: c.now, proven: c.proven}
 	if !a.q.read(in, c.stream) || len(out) < a.q.limit {
 		return 0
 	}
 	z, at := m.zoneOfAsk(&a.q)
-	if z == nil || at == 0 || !z.answers(c.addr) {
+	if z == nil || at == 0 || !z.answers(c.addr) || z.concerns(&a.q, at-1) || m.dependsOnView(z) {
 		return 0
 	}
 	if z.signing != nil && !a.signs(z.signing) {
@@ -56,6 +56,7 @@ type composer struct {
 	addr   netip.Addr
 	now    uint32
 	apexAt int // offset of the apex in the question
+	proven bool
 	fastSeal
 }
 
@@ -140,7 +141,7 @@ func isNamed(p *profile, key []byte) bool {
 // unknown denies a name that no account has, at labels above the apex, unless plain records or
 // another zone may say more.
 func (a *composer) unknown(at int) int {
-	if !a.z.closed || a.z.tree[string(a.q.from(at-1))] != nil || a.m.isAbove(a.q.from(0)) {
+	if !a.z.closed || a.z.isOpen() || a.z.tree[string(a.q.from(at-1))] != nil || a.m.isAbove(a.q.from(0)) {
 		return 0
 	}
 	return a.deny(rcodeNXDomain, 0)
@@ -268,15 +269,27 @@ func (a *composer) positive(w *wireSet, ttl *uint32) int {
 		return a.signedPositive(w, ttl)
 	}
 	nameSize := a.q.size
-	size := a.question() + len(w.answers) + len(w.tails)*nameSize + len(w.extra) + a.optSize()
+	extra, extraCount, chain := w.extra, w.extraCount, a.chained(w)
+	if a.z.additional == tandem.AdditionalNone {
+		extra, extraCount = nil, 0
+	}
+	size := a.question() + len(w.answers) + len(w.tails)*nameSize + len(extra) + a.optSize()
+	if chain != nil {
+		if size, extraCount = size+len(chain.octets), chain.count; size > mostChain {
+			return 0
+		}
+	}
 	if size > a.q.limit || len(w.tails) > 0 && nameSize+servicePrefixSize > maxNameSize || a.question()+w.reach() > maxPointer {
 		return 0
 	}
-	a.begin(0, w.count, 0, w.extraCount)
+	a.begin(0, w.count, 0, extraCount)
 	answersAt, at := a.question(), a.putAnswers(w, ttl)
+	if chain != nil {
+		return a.end(chain.put(a.out, at, answersAt, nameSize))
+	}
 	extraAt := at
-	at += copy(a.out[at:], w.extra)
-	for _, p := range w.pointers {
+	at += copy(a.out[at:], extra)
+	for _, p := range w.pointers[:min(len(w.pointers), int(extraCount))] {
 		binary.BigEndian.PutUint16(a.out[extraAt+p.at:], 0xc000|uint16(answersAt+p.to))
 	}
 	return a.end(at)

@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"tandem/dnsd/sign"
+	"tandem/internal/tandem"
 )
 
 // The fast path's answers from signed zones: what fast.go composes, with signatures that the full path
@@ -89,12 +90,23 @@ func (a *composer) sealSize(n int) int {
 
 // signedPositive is positive with signatures.
 func (a *composer) signedPositive(w *wireSet, ttl *uint32) int {
-	keys := a.signing.ring.For(a.q.rrtype)
-	size := a.question() + len(w.answers) + len(w.tails)*a.q.size + len(w.extra) + a.sealSize(len(keys)*(1+len(w.groups))) + a.optSize()
+	keys, groups := a.signing.ring.For(a.q.rrtype), w.groups
+	if a.chained(w) != nil {
+		return 0
+	}
+	extra := len(w.extra)
+	if a.z.additional == tandem.AdditionalNone {
+		groups, extra = nil, 0
+	}
+	size := a.question() + len(w.answers) + len(w.tails)*a.q.size + extra + a.sealSize(len(keys)*(1+len(groups))) + a.optSize()
 	if size > a.q.limit || len(w.tails) > 0 && a.q.size+servicePrefixSize > maxNameSize || a.question()+w.reach() > maxPointer {
 		return 0
 	}
-	a.begin(0, w.count+uint16(len(keys)), 0, w.extraCount+uint16(len(keys)*len(w.groups)))
+	extraCount := uint16(len(keys) * len(groups))
+	if extra > 0 {
+		extraCount += w.extraCount
+	}
+	a.begin(0, w.count+uint16(len(keys)), 0, extraCount)
 	shown := w.ttl
 	if ttl != nil {
 		shown = *ttl
@@ -105,8 +117,8 @@ func (a *composer) signedPositive(w *wireSet, ttl *uint32) int {
 		return 0
 	}
 	from, pointers := 0, w.pointers
-	for i := range w.groups {
-		g := &w.groups[i]
+	for i := range groups {
+		g := &groups[i]
 		owner := 0xc000 | uint16(answersAt+pointers[0].to)
 		copy(a.out[at:], w.extra[from:g.end])
 		for _, p := range pointers[:g.count] {

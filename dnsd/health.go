@@ -18,7 +18,9 @@ import (
 type health struct {
 	down     bool
 	degraded bool
+	forced   bool  // down or up by an operator's word
 	withheld uint8 // eighths of its weight that it does not get
+	fell     int64 // since when it is down, in nanoseconds of Unix time; 0: not down, or not known
 }
 
 // eighths is how finely shares show: records shall not change with every breath.
@@ -130,8 +132,13 @@ func (w *writer) healthOf(id string) health {
 // after returns the health that shows after n was told, when h shows. A node that is down has no
 // share; so when it comes back it is seen to move from the whole.
 func (h health) after(n *tandem.NodeHealth) health {
-	if n.Down {
-		return health{down: true}
+	forced := n.Forced != nil
+	if n.State == tandem.HealthDown {
+		next := health{down: true, forced: forced}
+		if !n.Since.IsZero() {
+			next.fell = n.Since.UnixNano()
+		}
+		return next
 	}
 	exact := eighths * n.Share
 	switch {
@@ -140,7 +147,7 @@ func (h health) after(n *tandem.NodeHealth) health {
 	case n.Share <= 0:
 		exact = 0
 	}
-	next := health{degraded: n.Degraded, withheld: h.withheld}
+	next := health{degraded: n.State == tandem.HealthDegraded, forced: forced, withheld: h.withheld}
 	if math.Abs(exact-float64(eighths-h.withheld)) > slack {
 		next.withheld = eighths - uint8(math.Round(exact))
 	}
@@ -151,56 +158,4 @@ func (h health) after(n *tandem.NodeHealth) health {
 // the node gets next to nothing (RFC 2782), which is for those who configure it to say.
 func (h health) weigh(configured uint16) uint16 {
 	return uint16(max(1, (uint32(configured)*uint32(eighths-h.withheld)+eighths/2)/eighths))
-}
-
-// effect is what one host gets in the records of a name.
-type effect struct {
-	in       bool // it is in them at all
-	priority uint16
-	weight   uint16
-}
-
-// judge returns what each of hosts gets in the records of a name with a forwarding key ("" for
-// inbound names). Only those that take such work by configuration are in them; among these,
-//
-//   - nodes that are down are left out. Emergency calls have them last instead;
-//   - degraded ones stand behind those that are not;
-//   - weights follow the shares, unless these are all alike.
-//
-// When all are down, or all that are left degraded, that says nothing about whom to prefer, an empty
-// answer would help nobody, and it may be we who are cut off: then they are as configured.
-func judge(hosts []*host, key string) []effect {
-	var up *host
-	var fit, uneven bool
-	for _, h := range hosts {
-		if h == nil || !h.takes(key) || h.health.down {
-			continue
-		}
-		if up == nil {
-			up = h
-		}
-		fit = fit || !h.health.degraded
-		uneven = uneven || h.health.withheld != up.health.withheld
-	}
-	effects := make([]effect, len(hosts))
-	for i, h := range hosts {
-		if h == nil || !h.takes(key) {
-			continue
-		}
-		e := effect{in: true, priority: h.priority, weight: h.weight}
-		switch {
-		case up == nil: // nobody to prefer
-		case h.health.down:
-			e.in, e.priority = key == string(tandem.TypeEmergency), worst
-		default:
-			if h.health.degraded && fit {
-				e.priority = uint16(min(int(h.priority)+worse, worst))
-			}
-			if uneven {
-				e.weight = h.health.weigh(h.weight)
-			}
-		}
-		effects[i] = e
-	}
-	return effects
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
@@ -18,10 +19,10 @@ import (
 )
 
 func down(id string) tandem.NodeHealth {
-	return tandem.NodeHealth{Node: id, Down: true, Why: "no answer"}
+	return tandem.NodeHealth{Node: id, State: tandem.HealthDown, Why: "no answer"}
 }
 func degraded(id string) tandem.NodeHealth {
-	return tandem.NodeHealth{Node: id, Degraded: true, Share: 1, Why: "R 50"}
+	return tandem.NodeHealth{Node: id, State: tandem.HealthDegraded, Share: 1, Why: "R 50"}
 }
 func sharing(id string, share float64) tandem.NodeHealth {
 	return tandem.NodeHealth{Node: id, Share: share}
@@ -119,8 +120,8 @@ func TestHealthShows(t *testing.T) {
 		{"a breath less", pair, []tandem.NodeHealth{sharing("a", 0.92)}, "invite", "a 0/100, b 0/100"},
 		{"more than all", pair, []tandem.NodeHealth{sharing("a", 7), sharing("b", -1)}, "invite", "a 0/100, b 0/1"},
 		{"no number", pair, []tandem.NodeHealth{sharing("a", math.NaN())}, "invite", "a 0/100, b 0/100"},
-		{"degraded and slow", pair, []tandem.NodeHealth{{Node: "a", Degraded: true, Share: 0.5}}, "invite", "a 1000/50, b 0/100"},
-		{"down and slow, emergency", pair, []tandem.NodeHealth{{Node: "a", Down: true, Degraded: true, Share: 0.5}}, "emergency", "a 65535/100, b 0/100"},
+		{"degraded and slow", pair, []tandem.NodeHealth{{Node: "a", State: tandem.HealthDegraded, Share: 0.5}}, "invite", "a 1000/50, b 0/100"},
+		{"down and slow, emergency", pair, []tandem.NodeHealth{{Node: "a", State: tandem.HealthDown, Share: 0.5}}, "emergency", "a 65535/100, b 0/100"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestSharesAreSteady(t *testing.T) {
 			if !slices.Equal(got, test.want) {
 				t.Errorf("shares %v show as %v, want %v", test.shares, got, test.want)
 			}
-			if h = h.after(&tandem.NodeHealth{Down: true}); h != (health{down: true}) {
+			if h = h.after(&tandem.NodeHealth{State: tandem.HealthDown}); h != (health{down: true}) {
 				t.Errorf("down shows as %+v, want nothing of its share", h)
 			}
 		})
@@ -277,12 +278,25 @@ func TestHealthCostsWhatItChanges(t *testing.T) {
 	}
 }
 
+// randomOf returns some health of a node.
+func randomOf(r *rand.Rand, id string) tandem.NodeHealth {
+	states := []tandem.HealthState{"", tandem.HealthUnknown, tandem.HealthUp, tandem.HealthDegraded, tandem.HealthDown, tandem.HealthDown}
+	h := tandem.NodeHealth{Node: id, State: states[r.IntN(len(states))], Share: float64(r.IntN(9)) / 8}
+	if r.IntN(2) == 0 {
+		h.Since = time.Unix(1e9+int64(r.IntN(40)), 0)
+	}
+	if r.IntN(6) == 0 {
+		h.Forced = &tandem.Force{State: h.State}
+	}
+	return h
+}
+
 // randomHealth returns health for some of the nodes of the world "voice", in eighths.
 func randomHealth(r *rand.Rand) []tandem.NodeHealth {
 	var list []tandem.NodeHealth
 	for _, id := range []string{"n1", "n2", "n3", "vm1", "web1", "m1", "m2"} {
 		if r.IntN(4) > 0 {
-			list = append(list, tandem.NodeHealth{Node: id, Down: r.IntN(3) == 0, Degraded: r.IntN(3) == 0, Share: float64(r.IntN(9)) / 8})
+			list = append(list, randomOf(r, id))
 		}
 	}
 	return list
@@ -361,7 +375,7 @@ func TestHealthWhileReadersRead(t *testing.T) {
 			t.Errorf("answer %x", out[:n])
 		}
 	})
-	until(func(int) { s.Trace("invite.7.svc.test", netip.MustParseAddr("127.0.0.1")) })
+	until(func(int) { s.Trace("invite.7.svc.test", netip.MustParsePrefix("127.0.0.1/32")) })
 	until(func(i int) {
 		s.change(tandem.Revision(100+i), tandem.KindNode, "b", feature("b", 2))
 		s.change(tandem.Revision(100+i), tandem.KindNode, "d", feature("d", 4, func(n *tandem.Node) { n.Cluster = "c2" }))
@@ -372,35 +386,6 @@ func TestHealthWhileReadersRead(t *testing.T) {
 	}
 	close(stop)
 	running.Wait()
-}
-
-func TestTraceShowsHealth(t *testing.T) {
-	pair := []*tandem.Node{feature("a", 1), feature("b", 2)}
-	tests := []struct {
-		name   string
-		health []tandem.NodeHealth
-		asked  string
-		want   []string
-	}{
-		{"nothing known", nil, "invite.7.svc.test", []string{"a is active, serves every type, priority 0, weight 100: in the answers"}},
-		{"down", []tandem.NodeHealth{down("a"), sharing("b", 1)}, "invite.7.svc.test", []string{
-			"a is active, serves every type, priority 0, weight 100; down (no answer): down: left out",
-			"b is active, serves every type, priority 0, weight 100; up, share 1.00: in the answers"}},
-		{"all down", []tandem.NodeHealth{down("a"), down("b")}, "listed.7.svc.test", []string{"weight 100; down (no answer): down like all others: as configured"}},
-		{"down, emergency", []tandem.NodeHealth{down("a")}, "emergency.7.svc.test", []string{"a is active, serves every type, priority 0, weight 100; down (no answer): down: last, priority 65535"}},
-		{"degraded", []tandem.NodeHealth{degraded("a")}, "invite.7.svc.test", []string{"degraded (R 50), share 1.00: degraded: priority 1000"}},
-		{"all degraded", []tandem.NodeHealth{degraded("a"), degraded("b")}, "invite.7.svc.test", []string{"degraded (R 50), share 1.00: degraded like all others: priority as configured"}},
-		{"less share", []tandem.NodeHealth{sharing("a", 0.4)}, "invite.7.svc.test", []string{"a is active, serves every type, priority 0, weight 100; up, share 0.40: weight 100 -> 38"}},
-		{"degraded with less share", []tandem.NodeHealth{{Node: "a", Degraded: true, Share: 0.4}}, "invite.7.svc.test", []string{"degraded, share 0.40: degraded: priority 1000, weight 100 -> 38"}},
-		{"its own name", []tandem.NodeHealth{down("a")}, "a.node.svc.test", []string{"down (no answer): its own name is answered whatever its state"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			s := house(t, pair...)
-			s.Health(test.health)
-			wantSteps(t, s, test.asked, "node", test.want...)
-		})
-	}
 }
 
 // BenchmarkHealth tells of 1,000 nodes in ten clusters: nothing new, and one node slower or faster,

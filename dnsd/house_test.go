@@ -56,7 +56,7 @@ func house(t testing.TB, nodes ...*tandem.Node) *Server {
 func wantSteps(t *testing.T, s *Server, name, what string, texts ...string) {
 	t.Helper()
 	var found []string
-	for _, step := range s.Trace(name, netip.MustParseAddr("127.0.0.1")) {
+	for _, step := range s.Trace(name, netip.MustParsePrefix("127.0.0.1/32")) {
 		if step.What == what {
 			found = append(found, step.Text)
 		}
@@ -66,4 +66,10 @@ func wantSteps(t *testing.T, s *Server, name, what string, texts ...string) {
 			t.Errorf("no step %q in\n%s", want, strings.Join(found, "\n"))
 		}
 	}
+}
+
+// hostOf is the network of one address.
+func hostOf(addr string) netip.Prefix {
+	a := netip.MustParseAddr(addr)
+	return netip.PrefixFrom(a, a.BitLen())
 }

@@ -35,17 +35,22 @@ type reply struct {
 // walk is one lookup under way.
 type walk struct {
 	*reply
-	m    *model
-	zone *zone
-	q    question
+	m     *model
+	zone  *zone
+	over  *overlay // as it was when the walk began
+	asker asker
+	q     question
 
 	name, key string // where the lookup is
 }
 
 // lookup answers q from z, in which its name lies: a pure function of model and question
 // (RFC 1034 section 4.3.2, RFC 2308, RFC 4592, RFC 6672).
-func (m *model) lookup(z *zone, q question) *reply {
-	w := walk{reply: &reply{authoritative: true}, m: m, zone: z, q: q}
+func (m *model) lookup(z *zone, q question) *reply { return m.lookupFor(z, q, everybody()) }
+
+// lookupFor is lookup for a client of whom something is known.
+func (m *model) lookupFor(z *zone, q question, by asker) *reply {
+	w := walk{reply: &reply{authoritative: true}, m: m, zone: z, over: z.over(), asker: by, q: q}
 	name, key := q.name, q.key
 	seen := map[string]bool{}
 	for len(seen) < maxAliases && !seen[key] {
@@ -55,7 +60,7 @@ func (m *model) lookup(z *zone, q question) *reply {
 			break
 		}
 		var err error
-		if key, err = wireKey(name); err != nil || m.zoneFor(question{key: key, rrtype: q.rrtype}) != z {
+		if key, err = wireKey(name); err != nil || m.zoneShown(question{key: key, rrtype: q.rrtype}, by.views, by.view) != z {
 			break // the alias leads out of the zone: whoever asks goes on there
 		}
 	}
@@ -65,17 +70,21 @@ func (m *model) lookup(z *zone, q question) *reply {
 // step adds what the zone holds for one name, and returns the name that an alias leads to, if any.
 func (w *walk) step(name, key string) string {
 	w.name, w.key, w.proof = name, key, proof{}
-	if c := w.m.composed(w.zone, key); c != nil {
+	names := suffixes(key, w.zone.apex)
+	if c, alone := w.composed(key); alone {
 		if c.node == nil {
 			return w.denial(dns.RcodeNameError, c.negative)
 		}
 		return w.fromNode(c.node, name, c.negative)
+	} else if c != nil {
+		names = names[1:] // nothing at the apex stands in for an account's names
 	}
 	closest := w.zone.apex
-	for _, at := range suffixes(key, w.zone.apex) {
-		n := w.zone.tree[at]
-		if n == nil {
-			if w.m.isAbove([]byte(key)) || w.m.zoneOf(key) != w.zone { // the latter for DS
+	var negative uint32
+	for _, at := range names {
+		var n *node
+		if n, negative = w.at(at); n == nil {
+			if w.isAbove(key) || w.zoneOf(key) != w.zone { // the latter for DS
 				return w.denial(dns.RcodeSuccess, 0)
 			}
 			return w.fromWildcard(name, closest)
@@ -88,7 +97,8 @@ func (w *walk) step(name, key string) string {
 			return w.redirect(name, key, at, d)
 		}
 	}
-	return w.fromNode(w.zone.tree[key], name, 0)
+	n, _ := w.at(key)
+	return w.fromNode(n, name, negative)
 }
 
 // suffixes returns key and the names above it down from apex, apex first.
@@ -108,16 +118,16 @@ func suffixes(key, apex string) []string {
 
 // fromWildcard answers for a name that does not exist, below the closest one that does (RFC 4592 section 3.3.1).
 func (w *walk) fromWildcard(name, closest string) string {
-	n := w.zone.tree["\x01*"+closest]
+	n, negative := w.at("\x01*" + closest)
 	if n == nil {
-		return w.denial(dns.RcodeNameError, 0)
+		return w.denial(dns.RcodeNameError, negative)
 	}
-	return w.fromNode(n, name, 0)
+	return w.fromNode(n, name, negative)
 }
 
 // fromNode answers from what stands at a name.
 func (w *walk) fromNode(n *node, name string, negative uint32) string {
-	n = w.zone.topped(n)
+	n = w.zone.topped(w.key, n)
 	w.proof = proof{kind: proveNode, name: name, key: w.key, node: n}
 	if w.zone.isCut(w.key, n) {
 		w.proof.kind = proveCut
@@ -150,7 +160,7 @@ func (w *walk) denial(rcode int, negative uint32) string {
 	if rcode == dns.RcodeNameError {
 		w.proof.kind = proveAbsent
 	}
-	if w.q.rrtype == dns.TypeDS && w.m.zoneOf(w.q.key) != w.zone {
+	if w.q.rrtype == dns.TypeDS && w.zoneOf(w.q.key) != w.zone {
 		if rcode = dns.RcodeSuccess; w.delegates() { // asked of the parent's side: the name exists, for it is a zone of ours
 			return ""
 		}
@@ -175,11 +185,12 @@ func ending(name, key string) string {
 // referral points to the name servers of the zone below cut (RFC 1034 section 4.3.2 step 3b).
 func (w *walk) referral(cut string, servers rrset, name string) string {
 	w.authoritative = len(w.answer) > 0
-	w.proof = proof{kind: proveCut, name: ending(name, cut), key: cut, node: w.zone.tree[cut]}
+	w.proof = proof{kind: proveCut, name: ending(name, cut), key: cut}
+	w.proof.node, _ = w.at(cut)
 	w.authority = append(w.authority, owned(servers, ending(name, cut)))
 	var siblings []rrset
 	for _, rr := range servers {
-		sets := w.m.addressesOf(w.zone, rr.(*dns.NS).Ns)
+		sets := w.addressesOf(rr.(*dns.NS).Ns)
 		if key, err := wireKey(rr.(*dns.NS).Ns); err == nil && within(key, cut) {
 			w.extra = append(w.extra, sets...)
 		} else {
@@ -217,40 +228,13 @@ func (w *walk) redirect(name, key, at string, set rrset) string {
 	return next
 }
 
-// addHosts adds the addresses of the hosts that a set points to, where the type asks for it:
-// RFC 2782 for SRV, RFC 1035 section 3.3 for MX and NS. The size of the answer is what an
-// attacker would want, so no other type gets any.
-func (w *walk) addHosts(set rrset, owner string) {
-	added := map[string]bool{strings.ToLower(owner): true}
-	for _, rr := range set {
-		var host string
-		switch rr := rr.(type) {
-		case *dns.SRV:
-			host = rr.Target
-		case *dns.MX:
-			host = rr.Mx
-		case *dns.NS:
-			host = rr.Ns
-		default:
-			return
-		}
-		if name := strings.ToLower(host); !added[name] {
-			added[name] = true
-			w.extra = append(w.extra, w.m.addressesOf(w.zone, host)...)
-		}
-	}
-}
-
-// addressesOf returns the address sets at a name in z, also below a delegation, where they are glue.
-func (m *model) addressesOf(z *zone, name string) []rrset {
+// addressesOf returns the address sets at a name in the zone, also below a delegation, where they are glue.
+func (w *walk) addressesOf(name string) []rrset {
 	key, err := wireKey(name)
-	if err != nil || m.zoneOf(key) != z {
+	if err != nil || w.zoneOf(key) != w.zone {
 		return nil
 	}
-	n := z.tree[key]
-	if c := m.composed(z, key); c != nil {
-		n = c.node
-	}
+	n, _ := w.at(key)
 	if n == nil {
 		return nil
 	}
@@ -285,6 +269,9 @@ type composition struct {
 // not of that kind. An account's label and everything below it is the account's: plain records
 // there are not served.
 func (m *model) composed(z *zone, key string) *composition {
+	if c := m.designated(z, key); c != nil {
+		return c
+	}
 	if key == z.ns {
 		return &composition{node: nodeOf(m.serverAddresses(z)...)}
 	}
@@ -301,6 +288,8 @@ func (m *model) composed(z *zone, key string) *composition {
 		if p, ok := m.inboundProfile(z, []byte(top)); ok {
 			return &composition{m.inboundRecords(z, p).node(wireLabel(top)+z.apex, below), p.ttl.Negative}
 		}
+	case z.role == tandem.RoleENUM:
+		return m.enumComposition(z, key)
 	case z.role == tandem.RoleService:
 		if r, p, ok := m.forwarding(z, below, top); ok {
 			return &composition{r.at(below, wireLabel(top)+z.apex), p.ttl.Negative}

@@ -48,6 +48,9 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	const queries, answers = "tandem_dnsd_queries_total", "tandem_dnsd_answers_total"
 	count(queries, "Queries received, by transport.", "transport", "udp", func(c *counters) *atomic.Uint64 { return &c.udp })
 	count(queries, "Queries received, by transport.", "transport", "tcp", func(c *counters) *atomic.Uint64 { return &c.tcp })
+	for _, over := range []transport{overTLS, overQUIC} {
+		emit(tandem.Sample{Name: queries, Help: "Queries received, by transport.", Labels: map[string]string{"transport": over.String()}, Value: float64(s.tcp.counts.queries[over].Load())})
+	}
 	for rcode := range len(counters{}.rcodes) {
 		text, known := dns.RcodeToString[rcode]
 		if !known {
@@ -72,11 +75,9 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	const failures = "tandem_dnsd_io_errors_total"
 	count(failures, "Failed reads and writes.", "direction", "read", func(c *counters) *atomic.Uint64 { return &c.readErrors })
 	count(failures, "Failed reads and writes.", "direction", "write", func(c *counters) *atomic.Uint64 { return &c.writeErrors })
-	count("tandem_dnsd_streams_refused_total", "TCP connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
-	s.tcp.mu.Lock()
-	evicted := s.tcp.evicted
-	s.tcp.mu.Unlock()
-	emit(tandem.Sample{Name: "tandem_dnsd_streams_evicted_total", Help: "Waiting TCP connections closed to make room for new ones.", Value: float64(evicted)})
+	count("tandem_dnsd_streams_refused_total", "Connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
+	s.tcp.metrics(emit)
+	s.updateMetrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_health_changes_total", Help: "Nodes whose part in the answers was changed by their health.", Value: float64(s.healthChanges.Load())})
 	s.writer.keys.shared.metrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})

@@ -3,6 +3,7 @@ package dnsd
 import (
 	"encoding/binary"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 
@@ -14,20 +15,28 @@ import (
 // what they find is checked against what it was made from, so that a change needs to touch only
 // the object that changed: records made from an older one are seen to be stale and made anew.
 type model struct {
-	zones    *table // apex in wire form → a: zone number
-	zoneAt   directory[zone]
-	above    *table // names above apexes → a: how many zones lie below
-	inbound  *table // zone number and label → a: profile number, b: hash of the account's id, tag: label role
-	accounts *table // account id → a: profile number, b: group number; tail: the hashes of its labels
-	profiles directory[profile]
-	groups   directory[group]
-	clusters directory[cluster]
-	edges    hosts
-	nodes    hosts
-	edns     ednsFacts
+	zones     *table // apex in wire form → a: zone number
+	zoneAt    directory[zone]
+	above     *table // names above apexes → a: how many zones lie below
+	inbound   *table // zone number and label → a: profile number, b: hash of the account's id, tag: label role
+	accounts  *table // account id → a: profile number, b: group number; tail: the hashes of its labels
+	profiles  directory[profile]
+	groups    directory[group]
+	clusters  directory[cluster]
+	edges     hosts
+	nodes     hosts
+	edns      ednsFacts
+	numbers   *numbers
+	keyring   keyring
+	resolvers []netip.Prefix        // that are believed when they say for whom they ask
+	views     atomic.Pointer[views] // nil while there is none
+
+	designation atomic.Pointer[designation] // nil: no transport that encrypts
 
 	edgesChanged atomic.Uint32 // revision of the last change to an edge, for serials
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
+
+	numbersChanged atomic.Uint32 // the same for numbers, and accounts that have some
 }
 
 // hosts are the edges or the nodes.
@@ -65,6 +74,7 @@ type profile struct {
 	targets map[string]*target
 	types   map[string]bool // request types and keys that routes and rules name
 	made    atomic.Pointer[records]
+	nearby  atomic.Pointer[map[uint64]*records] // the same for some of its edges, by which ones; replaced, not changed
 }
 
 // target is what one forwarding name of an account resolves to instead of its group's cluster.
@@ -78,7 +88,7 @@ func newModel() *model {
 	return &model{
 		edns:  ednsFacts{jar: guard.NewJar()},
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
-		edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
+		numbers: newNumbers(), edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
 	}
 }
 
@@ -93,6 +103,8 @@ func (m *model) serialOf(z *zone) uint32 {
 		serial = later(serial, m.edgesChanged.Load())
 	case tandem.RoleService:
 		serial = later(serial, m.coreChanged.Load())
+	case tandem.RoleENUM:
+		serial = later(serial, m.numbersChanged.Load())
 	}
 	return serial
 }

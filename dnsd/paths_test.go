@@ -119,7 +119,7 @@ func (g *generator) question() ([]byte, client) {
 		panic(err)
 	}
 	from := netip.MustParseAddr([]string{"10.1.2.3", "198.51.100.9", "2001:db8::7", "::1", "127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1"}[g.IntN(8)])
-	return b, client{addr: from, stream: g.IntN(8) == 0, now: 1 + g.Uint32()>>1}
+	return b, client{addr: from, stream: g.IntN(8) == 0, now: 1 + g.Uint32()>>1, proven: g.IntN(2) == 0}
 }
 
 func (g *generator) addOption(opt *dns.OPT) {
@@ -361,7 +361,7 @@ func TestOddPackets(t *testing.T) {
 		"TSIG before OPT": "FORMERR", "two TSIG": "FORMERR", "TSIG of class IN": "FORMERR", "TSIG without data": "FORMERR", "TSIG cut": "FORMERR",
 		"EDNS option longer": "FORMERR opt", "OPT beyond the end": "FORMERR", "an additional A": "NOERROR aa",
 		"NOTIFY": "REFUSED", "UPDATE": "REFUSED", "tcp: AXFR": "REFUSED", "IXFR with its SOA": "REFUSED",
-		"opcode 00": "FORMERR", "opcode 04": "REFUSED", "opcode 05": "REFUSED",
+		"opcode 00": "FORMERR", "opcode 04": "REFUSED", "opcode 05": "FORMERR",
 	}
 	for name, b := range odd {
 		t.Run(name, func(t *testing.T) {

@@ -2,38 +2,34 @@ package dnsd
 
 import (
 	"encoding/binary"
-	"net/netip"
 
 	"github.com/miekg/dns"
 )
 
 const headerSize = 12
 
-// client is who asks, as far as answers depend on it.
-type client struct {
-	addr   netip.Addr
-	stream bool   // TCP: the whole answer fits, and the address is true
-	now    uint32 // seconds since 1970, for cookies
-}
-
 // query is a question that passed the front: what it asks, and what it may be answered with.
 type query struct {
-	id       uint16
-	opcode   int
-	recurse  bool // RD, copied into the answer
-	question dns.Question
-	asked    question
-	edns     bool
-	dnssecOK bool
-	tsig     *dns.TSIG // of a key that we do not have, for we have none
-	limit    int       // octets that the answer may have
-	wishes   wishes
-	bare     bool // no question, but a cookie
-	facts    *ednsFacts
+	id         uint16
+	opcode     int
+	recurse    bool // RD, copied into the answer
+	question   dns.Question
+	asked      question
+	edns       bool
+	dnssecOK   bool
+	tsig       *dns.TSIG        // of a key that we do not have, for we have none
+	limit      int              // octets that the answer may have
+	subnetData []byte           // the client's network, as a resolver says; not looked at yet
+	subnets    int              // how many such options there are
+	subnet     *subnet          // the same once it is believed
+	echo       *dns.EDNS0_LOCAL // the answer's own
+	ede        *dns.EDNS0_EDE   // why there is no better answer; nil: nothing to say
+	wishes     wishes
+	bare       bool // no question, but a cookie
+	facts      *ednsFacts
 
 	compactOK   bool // CO: a denial's rcode may be restored (RFC 9824 section 5)
 	echoCompact bool
-	badType     bool // told as EDE 30 (RFC 9824 section 3.5)
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -47,15 +43,45 @@ func (m *model) full(in, out []byte, c client) int {
 	if rcode != dns.RcodeSuccess || q.bare {
 		return q.refuse(rcode, out)
 	}
-	z := m.zoneFor(q.asked)
-	if z == nil || q.question.Qclass != dns.ClassINET || !z.answers(c.addr) {
-		return q.refuse(dns.RcodeRefused, out)
+	if z := m.zoneFor(q.asked); z == nil && q.question.Qclass == dns.ClassINET {
+		if r := m.special(q.asked); r != nil && !isMeta(q.asked.rrtype) {
+			return q.answer(r, out)
+		}
 	}
-	if rcode := transferOrMeta(q.asked.rrtype); rcode != dns.RcodeSuccess {
-		q.badType = rcode == dns.RcodeFormatError
+	if rcode := q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
-	return q.answer(m.sealed(z, q, m.lookup(z, q.asked)), out)
+	z, by := m.zoneAsked(q, c)
+	if z == nil {
+		return q.refuse(dns.RcodeRefused, out)
+	}
+	if rcode := q.transferOrMeta(); rcode != dns.RcodeSuccess {
+		return q.refuse(rcode, out)
+	}
+	r := m.lookupFor(z, q.asked, by)
+	q.addSubnet(r)
+	if z.faulty && len(r.answer) == 0 {
+		q.explain(edeInvalidData)
+	}
+	return q.answer(m.sealed(z, by, q, r), out)
+}
+
+// zoneAsked returns the zone that answers c, and what is known of c there; nil when it gets REFUSED.
+func (m *model) zoneAsked(q *query, c client) (*zone, asker) {
+	v := m.views.Load()
+	by := asker{views: v, view: v.of(c), proven: c.proven, near: q.nearness()}
+	z := m.zoneShown(q.asked, v, by.view)
+	switch {
+	case q.question.Qclass != dns.ClassINET:
+		q.explain(edeNotSupported)
+	case z == nil:
+		q.explain(edeNotAuthoritative)
+	case !z.answers(c.addr):
+		q.explain(edeProhibited)
+	default:
+		return z, by
+	}
+	return nil, by
 }
 
 // zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
@@ -72,15 +98,18 @@ func (m *model) zoneFor(q question) *zone {
 }
 
 // transferOrMeta returns the rcode for types that are not looked up, NOERROR for all others.
-func transferOrMeta(rrtype uint16) int {
-	switch {
+func (q *query) transferOrMeta() int {
+	switch rrtype := q.asked.rrtype; {
 	case rrtype == dns.TypeANY, !isMeta(rrtype):
 		return dns.RcodeSuccess
 	case rrtype == dns.TypeAXFR, rrtype == dns.TypeIXFR:
+		q.explain(edeProhibited)
 		return dns.RcodeRefused
 	case rrtype == dns.TypeMAILA, rrtype == dns.TypeMAILB:
+		q.explain(edeNotSupported)
 		return dns.RcodeNotImplemented // obsolete since RFC 973
 	}
+	q.explain(edeInvalidQueryType)
 	return dns.RcodeFormatError
 }
 
@@ -91,13 +120,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	if len(in) < headerSize || in[2]&0x80 != 0 {
 		return nil, 0, false
 	}
-	q = &query{
-		id: binary.BigEndian.Uint16(in), opcode: int(in[2]>>3) & 15, recurse: in[2]&1 != 0,
-		limit: minimumSize, wishes: wishes{addr: c.addr, now: c.now},
-	}
-	if c.stream {
-		q.limit = streamSize
-	}
+	q = newQuery(in, c)
 	switch q.opcode {
 	case dns.OpcodeQuery:
 	case dns.OpcodeNotify, dns.OpcodeUpdate:
@@ -133,6 +156,18 @@ func (q *query) takeBare(in []byte, o sections) int {
 	}
 	*q, q.bare = with, true
 	return dns.RcodeSuccess
+}
+
+// newQuery returns what the header of in says.
+func newQuery(in []byte, c client) *query {
+	q := &query{
+		id: binary.BigEndian.Uint16(in), opcode: int(in[2]>>3) & 15, recurse: in[2]&1 != 0,
+		limit: minimumSize, wishes: wishes{addr: c.addr, now: c.now},
+	}
+	if c.stream {
+		q.limit = streamSize
+	}
+	return q
 }
 
 // takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.
@@ -182,6 +217,9 @@ func (q *query) takeEDNS(in []byte, r record) int {
 				break
 			}
 			return dns.RcodeFormatError
+		}
+		if binary.BigEndian.Uint16(o) == optionSubnet {
+			q.subnetData, q.subnets = o[4:n:n], q.subnets+1
 		}
 		o = o[n:]
 	}

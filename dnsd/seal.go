@@ -32,17 +32,18 @@ type seal struct {
 	*reply
 	m       *model
 	z       *zone
+	by      asker
 	q       *query
 	now     int64
 	limited bool // new signatures count against the limits
 }
 
 // sealed returns r with what a client that asks for DNSSEC gets beside it. r is changed.
-func (m *model) sealed(z *zone, q *query, r *reply) *reply {
+func (m *model) sealed(z *zone, by asker, q *query, r *reply) *reply {
 	if z.signing == nil {
 		return r
 	}
-	s := seal{reply: r, m: m, z: z, q: q, now: z.signing.now(), limited: !q.isProven()}
+	s := seal{reply: r, m: m, z: z, by: by, q: q, now: z.signing.now(), limited: !q.isProven()}
 	if s.besides(q.asked.rrtype) {
 		return r
 	}
@@ -57,7 +58,7 @@ func (m *model) sealed(z *zone, q *query, r *reply) *reply {
 	}
 	s.prove()
 	for i, set := range r.extra {
-		if key, err := wireKey(set[0].Header().Name); err == nil && !m.isGlue(z, key) {
+		if key, err := wireKey(set[0].Header().Name); err == nil && !s.isGlue(key) {
 			r.extra[i] = s.sign(set)
 		}
 	}
@@ -239,13 +240,14 @@ func (s *seal) signature(set *sign.Set, content *sign.Content, k *sign.Key, t si
 	return sig, true
 }
 
-// isGlue reports whether key lies at or below a delegation in z.
-func (m *model) isGlue(z *zone, key string) bool {
-	if m.composed(z, key) != nil {
+// isGlue reports whether key lies at or below a delegation.
+func (s *seal) isGlue(key string) bool {
+	w := walk{reply: &reply{}, m: s.m, zone: s.z, over: s.z.over(), asker: s.by}
+	if _, alone := w.composed(key); alone {
 		return false
 	}
-	for _, at := range suffixes(key, z.apex) {
-		if n := z.tree[at]; n != nil && at != z.apex && n.set(dns.TypeNS) != nil {
+	for _, at := range suffixes(key, s.z.apex) {
+		if n, _ := w.at(at); at != s.z.apex && n != nil && n.set(dns.TypeNS) != nil {
 			return true
 		}
 	}

@@ -88,7 +88,7 @@ func TestCompactDenial(t *testing.T) {
 		})
 	}
 	reply := exchangeSigned(t, s, "www.rfc.test.", dns.TypeNXNAME, true, false, true)
-	if o := reply.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_EDE).InfoCode != invalidQueryType {
+	if o := reply.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_EDE).InfoCode != uint16(edeInvalidQueryType) {
 		t.Errorf("options = %v, want EDE 30", o)
 	}
 }

@@ -17,7 +17,9 @@
 // ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
 // budget holds it; TC is never set for its size alone.
 //
-// It leaves transfers, TSIG and DNSSEC to later; AXFR, IXFR, NOTIFY and UPDATE are refused.
+// It leaves transfers and DNSSEC to later; AXFR, IXFR and NOTIFY are refused. Dynamic updates
+// (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed resolvers (RFC 7871,
+// nearest.go) tell clients apart.
 package dnsd
 
 import (
@@ -29,6 +31,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,38 +57,23 @@ type Server struct {
 	healthChanges atomic.Uint64
 	panics        atomic.Uint64 // for the log's sake
 
+	updates *updates
+	served  *progress
+
 	counters    []*counters // the first for TCP, then one for each UDP worker
 	listeners   []listener
+	doors       doors         // all others
 	workers     []*batch.Conn // while Run runs
 	guard       *guard.Guard
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
+	converse    conversation // answers what takes more than one message; nil: nothing does
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
 type listener struct {
 	udp []*os.File
 	tcp *net.TCPListener
-}
-
-// Store is where the server writes what it makes itself: keys, what dynamic updates say, zones that a
-// catalog lists. See store.Store.Append.
-type Store interface {
-	Append(ctx context.Context, by tandem.Principal, edits []tandem.Edit) (tandem.Revision, error)
-}
-
-// Sealer seals secrets and opens them. See store.Store.Seal.
-type Sealer interface {
-	Seal(plain []byte, context string) ([]byte, error)
-	Unseal(sealed []byte, context string) ([]byte, error)
-}
-
-// Deps are what the server needs from outside. What is nil is not offered: without Store nothing is
-// written, without Seal no key can be opened.
-type Deps struct {
-	Store Store
-	Seal  Sealer
-	Now   func() time.Time // nil: time.Now
 }
 
 // New returns a server that holds no zone yet.
@@ -102,10 +90,12 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
 	s.keeper = newKeeper()
 	s.writer.keys.open, s.writer.keys.shared, s.writer.keys.touch = deps.Seal, newSeals(cfg, deps.Now), s.keeper.touch
+	m.resolvers = cfg.ECS.Resolvers
+	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
-	for range 1 + len(cfg.Listen)*cfg.Workers {
+	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
 		s.counters = append(s.counters, &counters{})
 	}
 	return s, nil
@@ -114,20 +104,39 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 // Apply takes changes into what is answered. The first query after its return sees them. A call without
 // changes ends the snapshot: keys of zones are made from then on.
 func (s *Server) Apply(changes []tandem.Change) {
-	for _, c := range changes {
-		s.applyOne(c)
-	}
 	if len(changes) == 0 {
 		s.keeper.start()
 	}
+	for len(changes) > 0 {
+		n := atOnce(changes)
+		s.applySome(changes[:n])
+		s.served.advance(changes[n-1].Revision)
+		changes = changes[n:]
+	}
 }
 
-// applyOne takes one change. Each is whole by itself, and health need not wait for a million of them.
-func (s *Server) applyOne(c tandem.Change) {
+// atOnce returns how many of changes, from the first on, are shown at once: one, which is whole by
+// itself, so that health need not wait for a million of them, but RecordSets that follow one another,
+// for a dynamic update may have made them.
+func atOnce(changes []tandem.Change) int {
+	n := 1
+	for changes[0].Kind == tandem.KindRecordSet && n < len(changes) && changes[n].Kind == tandem.KindRecordSet {
+		n++
+	}
+	return n
+}
+
+func (s *Server) applySome(changes []tandem.Change) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	s.writer.apply(c)
-	s.writer.accelerator.changed(c.Kind)
+	for _, c := range changes {
+		s.writer.apply(c)
+	}
+	s.writer.publish()
+	s.updates.sets.Store(int64(len(s.writer.setOf)))
+	for _, c := range changes {
+		s.writer.accelerator.changed(c.Kind)
+	}
 }
 
 // Restored says that the snapshot given to Apply is of this revision, so that no zone's serial is
@@ -136,9 +145,10 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
+	s.served.advance(last)
 }
 
-// Listen binds every address. The error names the one that failed; nothing stays bound then.
+// Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
 		l, err := listen(addr, s.cfg.Workers)
@@ -147,6 +157,11 @@ func (s *Server) Listen() error {
 			return fmt.Errorf("dns listener %s: %w", addr, err)
 		}
 		s.listeners = append(s.listeners, l)
+	}
+	if err := s.listenDoors(); err != nil {
+		s.close()
+		s.doors.closeQUIC()
+		return err
 	}
 	s.accelerate()
 	return nil
@@ -166,7 +181,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	// With no more processors than workers they would shut everyone else out while they wait.
 	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
-	for _, l := range s.listeners {
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
 		for _, file := range l.udp {
 			b, err := batch.New(file, held)
 			if err != nil {
@@ -179,17 +194,21 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.accelerator != nil {
 		wg.Go(func() { s.accelerator.run(ctx, s.Addrs()) })
 	}
+	proxied := len(s.workers) - len(s.doors.proxied)
 	for i, b := range s.workers {
-		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), count: s.counters[1+i]}).serve)
+		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
 	}
 	for _, l := range s.listeners {
-		wg.Go(func() { s.serveTCP(l.tcp) })
+		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
 	wg.Go(func() { s.keep(ctx) })
+	s.serveDoors(ctx, &wg)
+	wg.Go(func() { s.serveUpdates(ctx) })
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
 	s.tcp.wait()
+	s.doors.closeQUIC()
 	return nil
 }
 
@@ -201,6 +220,7 @@ func (s *Server) close() {
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.doors.close()
 	s.tcp.close()
 }
 
@@ -239,5 +259,5 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 		return n
 	}
 	t.full++
-	return s.model.full(in, out, c)
+	return s.full(in, out, c)
 }

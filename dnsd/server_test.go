@@ -161,15 +161,15 @@ func TestStreamsWithAnswersInHandStay(t *testing.T) {
 	streams := newStreams(cfg)
 	busy, _ := net.Pipe()
 	late, _ := net.Pipe()
-	if !streams.add(busy, netip.Prefix{}) {
+	if !streams.add(busy, netip.Prefix{}, overTCP) {
 		t.Fatal("the first is refused")
 	}
 	streams.settle(busy)
-	if streams.add(late, netip.Prefix{}) {
+	if streams.add(late, netip.Prefix{}, overTCP) {
 		t.Error("a connection with an answer in hand had to make room")
 	}
 	streams.remove(busy)
-	if !streams.add(late, netip.Prefix{}) {
+	if !streams.add(late, netip.Prefix{}, overTCP) {
 		t.Error("there is room, and a connection is refused")
 	}
 }

@@ -61,18 +61,7 @@ func newSigning(z *zone, keys []*tandem.ZoneKey, shared *seals, open sign.Opener
 	if ring == nil {
 		return nil
 	}
-	top := &node{}
-	for _, set := range z.tree[z.apex].sets {
-		if !madeBySigning(set[0].Header().Rrtype) {
-			top.sets = append(top.sets, slices.Clone(set))
-		}
-	}
-	for _, set := range ring.Sets() {
-		for _, rr := range set {
-			top.add(rr)
-		}
-	}
-	return &signing{seals: shared, kept: shared.cache.Load(), ring: ring, top: top, lists: newTypeLists()}
+	return &signing{seals: shared, kept: shared.cache.Load(), ring: ring, top: withKeys(z.tree[z.apex], ring), lists: newTypeLists()}
 }
 
 // madeBySigning reports whether sets of this type in zone text give way to our own.
@@ -84,12 +73,31 @@ func madeBySigning(rrtype uint16) bool {
 	return false
 }
 
-// topped returns what stands in place of n, which may be the apex of a signed zone.
-func (z *zone) topped(n *node) *node {
-	if z.signing != nil && n == z.tree[z.apex] {
+// topped returns what stands in place of n at key, which may be the apex of a signed zone.
+func (z *zone) topped(key string, n *node) *node {
+	switch {
+	case z.signing == nil || key != z.apex:
+		return n
+	case n == z.tree[z.apex]:
 		return z.signing.top
 	}
-	return n
+	return withKeys(n, z.signing.ring) // RecordSets lie over it
+}
+
+// withKeys returns the apex n with the sets of a ring's keys.
+func withKeys(n *node, ring *sign.Ring) *node {
+	top := &node{}
+	for _, set := range n.sets {
+		if !madeBySigning(set[0].Header().Rrtype) {
+			top.sets = append(top.sets, slices.Clone(set))
+		}
+	}
+	for _, set := range ring.Sets() {
+		for _, rr := range set {
+			top.add(rr)
+		}
+	}
+	return top
 }
 
 // zoneKeys are the keys of all zones, for the writer.
@@ -145,7 +153,7 @@ func (w *writer) signingOf(z *zone) *signing {
 
 // isCut reports whether n, at key, is a delegation.
 func (z *zone) isCut(key string, n *node) bool {
-	return key != z.apex && n != nil && n.set(dns.TypeNS) != nil && z.tree[key] == n
+	return key != z.apex && n != nil && n.set(dns.TypeNS) != nil
 }
 
 // besideAlias reports whether what is asked for stands beside a CNAME (RFC 4034 sections 3 and 4, RFC 2181
@@ -165,7 +173,7 @@ func besidesAll(rrtype uint16) bool { return rrtype == dns.TypeRRSIG || rrtype =
 // ours too, has none of its own; else it notes that the zone below is unsigned.
 func (w *walk) delegates() bool {
 	w.proof.kind = proveCut
-	child := w.m.zoneOf(w.q.key)
+	child := w.zoneOf(w.q.key)
 	if child == nil || child.signing == nil || child.apex != w.q.key {
 		return false
 	}

@@ -81,6 +81,28 @@ func (t *table) get(key []byte) (entry, bool) {
 	return e, ok
 }
 
+// has reports whether there is a row with this key.
+func (t *table) has(key []byte) bool {
+	h := t.hash(key)
+	s := t.shards[h%shards].Load()
+	return s != nil && s.find(h, key) >= 0
+}
+
+// bump adds to a of the row with this key, which comes when it is not there, and goes when a becomes
+// zero. Only who writes may look at a of a table that is bumped; others may ask whether it has a row.
+func (t *table) bump(key []byte, by int) {
+	h := t.hash(key)
+	s := t.shards[h%shards].Load()
+	if s == nil || s.find(h, key) < 0 {
+		t.put(key, nil, entry{a: uint32(by)})
+		return
+	}
+	e := s.row(s.find(h, key))
+	if e.a += uint32(by); e.a == 0 {
+		t.delete(key)
+	}
+}
+
 // getTail returns the row with this key and the octets kept after the key, which must not be changed.
 func (t *table) getTail(key []byte) (entry, []byte, bool) {
 	h := t.hash(key)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -138,7 +137,8 @@ func TestTrace(t *testing.T) {
 		}},
 		{"invite.1001.svc.voice.example.net", "127.0.0.1", []string{
 			"account: 1001, in zone voice.example.net", "key: invite is a request type", "group: g1 is on cluster c1",
-			"node: n3 is draining, serves every type, priority 0, weight 100: left out of the answers",
+			"node: n3 is draining, serves every type, priority 0, weight 100\nhealth: nothing is known\nleft out: it is draining",
+			"policy: 2 of 2 nodes", "NAPTR order: SIP+D2U 20",
 			"node: vm1 does not serve invite", "answer A: invite.1001.svc.voice.example.net. 60 IN A 127.0.0.11",
 		}},
 		{"berlin.1001.svc.voice.example.net", "127.0.0.1", []string{"key: berlin is a target of the account: a cluster of its own", "cluster: c2, 2 nodes"}},
@@ -153,7 +153,7 @@ func TestTrace(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name+" from "+test.from, func(t *testing.T) {
 			var lines []string
-			for _, step := range s.Trace(test.name, netip.MustParseAddr(test.from)) {
+			for _, step := range s.Trace(test.name, hostOf(test.from)) {
 				lines = append(lines, step.What+": "+step.Text)
 			}
 			for _, want := range test.want {

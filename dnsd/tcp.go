@@ -1,156 +1,43 @@
 package dnsd
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 )
 
-// streams counts the open TCP connections, and holds them so that they can be ended.
-type streams struct {
-	most, mostPerClient int
-	idle, query         time.Duration
-
-	mu      sync.Mutex
-	open    map[net.Conn]*stream
-	clients map[netip.Prefix]int
-	evicted uint64 // connections that had to make room
-	closed  bool
-	running sync.WaitGroup
-
-	answers sync.Pool // of *[2 + streamSize]byte: only connections with an answer in hand hold one
+// door is one listener for streams, and what stands before the first query on it.
+type door struct {
+	l       *net.TCPListener
+	secure  *tls.Config // nil: plain TCP
+	proxied bool        // each connection begins with a PROXY header
 }
 
-// stream is one open connection.
-type stream struct {
-	who   netip.Prefix
-	since time.Time // it waits for its next query to be there whole; zero while it is answered
-}
-
-func newStreams(cfg Config) *streams {
-	return &streams{
-		most: cfg.TCPConnections, mostPerClient: cfg.TCPPerClient, idle: cfg.TCPIdle, query: cfg.TCPQuery,
-		open: map[net.Conn]*stream{}, clients: map[netip.Prefix]int{},
-		answers: sync.Pool{New: func() any { return new([2 + streamSize]byte) }},
+// over returns the transport of a door's queries.
+func (d door) over() transport {
+	if d.secure != nil {
+		return overTLS
 	}
+	return overTCP
 }
 
-// add takes conn in, or reports that there are too many. When it is not its client who has too
-// many, the one that has waited longest makes room, so that idle connections shut nobody out
-// (RFC 7766 section 6.2.3).
-func (t *streams) add(conn net.Conn, who netip.Prefix) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed || t.clients[who] >= t.mostPerClient || len(t.open) >= t.most && !t.evict() {
-		return false
-	}
-	t.open[conn] = &stream{who: who, since: time.Now()}
-	t.clients[who]++
-	t.running.Add(1)
-	return true
-}
+// conversation answers one query of a stream with any number of messages, which write sends one by
+// one; it blocks until the client has taken what came before, and fails when that takes longer than
+// Config.TCPQuery, or the connection is gone. Queries behind it wait. It returns false, and has
+// written nothing, for queries that are answered with one message; an error ends the connection. in
+// and msg are not kept. ctx ends when the server closes.
+type conversation func(ctx context.Context, in []byte, c client, write func(msg []byte) error) (taken bool, err error)
 
-// evict closes the connection that has waited longest for a query, if any waits. mu is held.
-func (t *streams) evict() bool {
-	var oldest net.Conn
-	for conn, s := range t.open {
-		if !s.since.IsZero() && (oldest == nil || s.since.Before(t.open[oldest].since)) {
-			oldest = conn
-		}
-	}
-	if oldest == nil {
-		return false
-	}
-	t.evicted++
-	t.forget(oldest)
-	oldest.Close()
-	return true
-}
-
-// forget takes conn out of the counts, if it is still there. mu is held.
-func (t *streams) forget(conn net.Conn) {
-	s := t.open[conn]
-	if s == nil {
-		return
-	}
-	delete(t.open, conn)
-	if t.clients[s.who]--; t.clients[s.who] == 0 {
-		delete(t.clients, s.who)
-	}
-}
-
-// remove closes conn and lets it go.
-func (t *streams) remove(conn net.Conn) {
-	conn.Close()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.forget(conn)
-	t.running.Done()
-}
-
-// await notes that conn waits for a query from now on and sets until when its first octet must
-// come. It is an error once the server closes: else it would undo the deadline that ends the connection.
-func (t *streams) await(conn net.Conn) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.open[conn]
-	if t.closed || s == nil {
-		return net.ErrClosed
-	}
-	s.since = time.Now()
-	return conn.SetReadDeadline(s.since.Add(t.idle))
-}
-
-// hasten sets until when the rest of a query must come, under the same condition.
-func (t *streams) hasten(conn net.Conn) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return net.ErrClosed
-	}
-	return conn.SetReadDeadline(time.Now().Add(t.query))
-}
-
-// settle notes that conn's query is there whole.
-func (t *streams) settle(conn net.Conn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.open[conn]; s != nil {
-		s.since = time.Time{}
-	}
-}
-
-// close ends the reading side of all connections: answers in hand still go out.
-func (t *streams) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	for conn := range t.open {
-		conn.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-func (t *streams) wait() { t.running.Wait() }
-
-// clientPrefix is what counts as one client: an IPv4 address, or an IPv6 /64.
-func clientPrefix(addr netip.Addr) netip.Prefix {
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, _ := addr.Prefix(bits)
-	return p
-}
-
-// serveTCP accepts connections until l is closed.
-func (s *Server) serveTCP(l *net.TCPListener) {
+// serveTCP accepts connections until the door is closed.
+func (s *Server) serveTCP(ctx context.Context, d door) {
 	count := s.counters[0]
 	for {
-		conn, err := l.AcceptTCP()
+		conn, err := d.l.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -159,78 +46,251 @@ func (s *Server) serveTCP(l *net.TCPListener) {
 			time.Sleep(10 * time.Millisecond) // out of descriptors: give some time to come free
 			continue
 		}
-		addr := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if !s.tcp.add(conn, clientPrefix(addr)) {
+		c := client{
+			addr: addrPortOf(conn.RemoteAddr()).Addr(), stream: true, proven: true, transport: d.over(), local: addrPortOf(conn.LocalAddr()),
+		}
+		who := clientPrefix(c.addr)
+		if d.proxied {
+			who = noClient()
+		}
+		if !s.tcp.add(conn, who, c.transport) {
 			count.refusedStreams.Add(1)
 			conn.Close()
 			continue
 		}
-		go s.serveStream(conn, addr)
+		go s.enter(ctx, conn, d, c)
 	}
 }
 
+// addrPortOf returns the address of a socket, IPv4 as such.
+func addrPortOf(a net.Addr) netip.AddrPort {
+	var at netip.AddrPort
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		at = a.AddrPort()
+	case *net.UDPAddr:
+		at = a.AddrPort()
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
+
+// enter takes what a door asks for before the first query, and serves.
+func (s *Server) enter(ctx context.Context, raw net.Conn, d door, c client) {
+	defer s.tcp.remove(raw)
+	if d.proxied {
+		var ok bool
+		if c, ok = s.takeProxied(raw, c); !ok {
+			s.tcp.counts.unproxied.Add(1)
+			return
+		}
+	}
+	conn := raw
+	if d.secure != nil {
+		secured, names, err := s.secure(ctx, raw, d.secure)
+		if err != nil {
+			s.tcp.counts.handshakes[overTLS].Add(1)
+			return
+		}
+		conn, c.names = secured, names
+	}
+	s.serveStream(ctx, raw, conn, c)
+}
+
 // serveStream answers the queries of one connection in their order until the client is silent for
-// too long, or too slow (RFC 7766). The next query may well be sent before the last answer is read.
-func (s *Server) serveStream(conn net.Conn, addr netip.Addr) {
-	defer s.tcp.remove(conn)
-	r := &streamReader{conn: conn, streams: s.tcp}
-	for {
-		in, err := r.next()
-		if err != nil || !s.answerStream(conn, in, addr) {
+// too long, or too slow (RFC 7766). Queries may well be sent before the last answer is read: those
+// that are there together are answered together, with one write. conn is raw or what encrypts it.
+func (s *Server) serveStream(ctx context.Context, raw held, conn net.Conn, c client) {
+	r := &streamReader{conn: conn, raw: raw, streams: s.tcp}
+	for r.fill() == nil {
+		if !s.answerBatch(ctx, r, c) {
 			return
 		}
 	}
 }
 
-// answerStream answers one query. It reports false when the connection is of no more use: nothing
-// was sent, or what came is not DNS.
-func (s *Server) answerStream(conn net.Conn, in []byte, addr netip.Addr) bool {
-	count := s.counters[0]
-	count.tcp.Add(1)
-	out := s.tcp.answers.Get().(*[2 + streamSize]byte)
-	defer s.tcp.answers.Put(out)
-	n := s.handle(count, in, out[2:], client{addr: addr, stream: true})
-	if n == 0 {
-		count.dropped.Add(1)
-		return false
+// answerBatch answers the queries that are there whole. It reports false when the connection is of no
+// more use: an answer was not taken, or what came is not DNS.
+func (s *Server) answerBatch(ctx context.Context, r *streamReader, c client) bool {
+	b := s.tcp.answers.Get().(*gathered)
+	defer s.tcp.answers.Put(b)
+	w := streamWriter{conn: r.conn, streams: s.tcp, failed: &s.counters[0].writeErrors, batch: b}
+	for in, ok := r.next(); ok; in, ok = r.next() {
+		s.countStream(c)
+		if s.converse != nil {
+			taken, err := s.converse(ctx, in, c, w.send)
+			if err != nil {
+				return false
+			}
+			if taken {
+				continue
+			}
+		}
+		out := w.room()
+		n := s.handle(s.counters[0], in, out, c)
+		if n == 0 {
+			s.counters[0].dropped.Add(1)
+			_ = w.flush() // what was asked before is answered
+			return false
+		}
+		if w.add(s.tcp.addOptions(in, out, n, c)) != nil {
+			return false
+		}
 	}
-	binary.BigEndian.PutUint16(out[:], uint16(n))
-	conn.SetWriteDeadline(time.Now().Add(s.tcp.query))
-	if _, err := conn.Write(out[:2+n]); err != nil {
-		count.writeErrors.Add(1)
-		return false
-	}
-	return true
+	return w.flush() == nil
 }
 
-// streamReader cuts a TCP stream into queries. Its buffer grows with the query in hand and is
-// kept: most connections never need more than the first.
-type streamReader struct {
+// countStream counts a query by its transport.
+func (s *Server) countStream(c client) {
+	if c.transport == overTCP {
+		s.counters[0].tcp.Add(1)
+		return
+	}
+	s.tcp.counts.queries[c.transport].Add(1)
+}
+
+// mostBatch is how many octets of answers are gathered before they are written.
+const mostBatch = 16 << 10
+
+// gathered is room for answers that leave together, and one more of any size.
+type gathered [mostBatch + 2 + streamSize]byte
+
+// streamWriter gathers answers, each behind its length, and writes them.
+type streamWriter struct {
 	conn    net.Conn
 	streams *streams
-	size    [2]byte
-	buf     []byte
+	failed  interface{ Add(uint64) uint64 }
+	batch   *gathered
+	used    int
 }
 
-// next returns the next query, valid until the call after it.
-func (r *streamReader) next() ([]byte, error) {
-	if err := r.streams.await(r.conn); err != nil {
-		return nil, err
+// room returns where the next answer goes.
+func (w *streamWriter) room() []byte { return w.batch[w.used+2:][:streamSize] }
+
+// add takes the n octets that were written into room.
+func (w *streamWriter) add(n int) error {
+	binary.BigEndian.PutUint16(w.batch[w.used:], uint16(n))
+	if w.used += 2 + n; w.used > mostBatch {
+		return w.flush()
 	}
-	if _, err := io.ReadFull(r.conn, r.size[:1]); err != nil {
-		return nil, err
+	return nil
+}
+
+// send writes a message at once, behind the answers that were gathered before.
+func (w *streamWriter) send(msg []byte) error {
+	if len(msg) > streamSize {
+		return errors.New("message is longer than 65535 octets")
 	}
-	if err := r.streams.hasten(r.conn); err != nil {
-		return nil, err
+	if err := w.add(copy(w.room(), msg)); err != nil {
+		return err
 	}
-	if _, err := io.ReadFull(r.conn, r.size[1:]); err != nil {
-		return nil, err
+	return w.flush()
+}
+
+// flush writes what was gathered. A client that does not take it in time loses its connection.
+func (w *streamWriter) flush() error {
+	if w.used == 0 {
+		return nil
 	}
-	n := int(binary.BigEndian.Uint16(r.size[:]))
-	if n > cap(r.buf) {
-		r.buf = make([]byte, n)
+	w.streams.counts.batches.Add(1)
+	w.conn.SetWriteDeadline(time.Now().Add(w.streams.query))
+	_, err := w.conn.Write(w.batch[:w.used])
+	w.used = 0
+	if err != nil {
+		w.failed.Add(1)
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() {
+			w.streams.counts.stalled.Add(1)
+		}
 	}
-	_, err := io.ReadFull(r.conn, r.buf[:n])
-	r.streams.settle(r.conn)
-	return r.buf[:n], err
+	return err
+}
+
+// Sizes of a stream's input buffer: what it begins with, and what it may keep while it waits.
+const (
+	firstInput = 512
+	keptInput  = 4096
+)
+
+// streamReader cuts a stream into queries. Its buffer grows with what came, not with what was
+// announced, and is small again while it waits.
+type streamReader struct {
+	conn    net.Conn
+	raw     held // as the table knows it
+	streams *streams
+
+	buf      []byte
+	from, to int // what of buf is still to be taken
+}
+
+// next returns the next query that is there whole, valid until fill is called.
+func (r *streamReader) next() ([]byte, bool) {
+	size, ok := r.size()
+	if !ok || r.to-r.from < 2+size {
+		return nil, false
+	}
+	in := r.buf[r.from+2:][:size]
+	r.from += 2 + size
+	return in, true
+}
+
+// size returns the length of the next query, once it is known.
+func (r *streamReader) size() (int, bool) {
+	if r.to-r.from < 2 {
+		return 0, false
+	}
+	return int(binary.BigEndian.Uint16(r.buf[r.from:])), true
+}
+
+// fill returns when at least one query is there whole, which next then returns. Whoever begins a query
+// has a fixed time to end it, however it trickles in.
+func (r *streamReader) fill() error {
+	r.compact()
+	if r.to == 0 {
+		if err := r.streams.await(r.raw); err != nil {
+			return err
+		}
+		if err := r.read(); err != nil {
+			return err
+		}
+	} else if err := r.streams.await(r.raw); err != nil { // it waits with a query begun
+		return err
+	}
+	if r.isWhole() {
+		r.streams.settle(r.raw)
+		return nil
+	}
+	if err := r.streams.hasten(r.raw); err != nil {
+		return err
+	}
+	for !r.isWhole() {
+		if err := r.read(); err != nil {
+			return err
+		}
+	}
+	r.streams.settle(r.raw)
+	return nil
+}
+
+func (r *streamReader) isWhole() bool {
+	size, ok := r.size()
+	return ok && r.to-r.from >= 2+size
+}
+
+// compact moves what is left to the buffer's beginning.
+func (r *streamReader) compact() {
+	r.to = copy(r.buf, r.buf[r.from:r.to])
+	r.from = 0
+	if len(r.buf) == 0 || r.to == 0 && len(r.buf) > keptInput {
+		r.buf = make([]byte, firstInput)
+	}
+}
+
+// read takes what has come, at least one octet.
+func (r *streamReader) read() error {
+	if r.to == len(r.buf) {
+		r.buf = append(r.buf, make([]byte, min(len(r.buf), 2+streamSize-len(r.buf)))...)
+	}
+	n, err := io.ReadAtLeast(r.conn, r.buf[r.to:], 1)
+	r.to += n
+	return err
 }

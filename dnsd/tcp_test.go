@@ -17,10 +17,13 @@ func pipe(t *testing.T, s *Server) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	addr := netip.MustParseAddr("127.0.0.1")
-	if !s.tcp.add(ours, clientPrefix(addr)) {
+	if !s.tcp.add(ours, clientPrefix(addr), overTCP) {
 		t.Fatal("connection refused")
 	}
-	go s.serveStream(ours, addr)
+	go func() {
+		defer s.tcp.remove(ours)
+		s.serveStream(t.Context(), ours, ours, client{addr: addr, stream: true, transport: overTCP})
+	}()
 	return theirs
 }
 
@@ -83,7 +86,7 @@ func TestStreamStaysWhileAsked(t *testing.T) {
 		}
 		s.tcp.close() // as Run does at its end
 		s.tcp.wait()
-		if s.tcp.add(conn, netip.Prefix{}) {
+		if s.tcp.add(conn, netip.Prefix{}, overTCP) {
 			t.Error("a connection was taken after the end")
 		}
 	})

@@ -6,20 +6,22 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"tandem/internal/tandem"
 )
 
-// Trace explains the answers that a client at from gets for name: zone, networks, account, label,
-// group, cluster, nodes with their states and health, TTLs, and the records themselves.
-func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
-	t := &tracer{m: s.model}
+// Trace explains the answers that clients of the network from get for name: zone, networks, account,
+// label, group, cluster, policy, nodes with their states, health and arithmetic, TTLs, and the records
+// themselves.
+func (s *Server) Trace(name string, from netip.Prefix) []tandem.Step {
+	t := &tracer{m: s.model, now: time.Now(), by: everybody()}
 	if told := s.told.Load(); told != nil {
 		t.told = *told
 	}
-	t.run(name, from.Unmap())
+	t.run(name, from.Masked())
 	return t.steps
 }
 
@@ -27,6 +29,8 @@ func (s *Server) Trace(name string, from netip.Addr) []tandem.Step {
 type tracer struct {
 	m     *model
 	told  []tandem.NodeHealth
+	now   time.Time
+	by    asker
 	steps []tandem.Step
 }
 
@@ -34,26 +38,28 @@ func (t *tracer) say(what, format string, args ...any) {
 	t.steps = append(t.steps, tandem.Step{What: what, Text: fmt.Sprintf(format, args...)})
 }
 
-func (t *tracer) run(name string, from netip.Addr) {
+func (t *tracer) run(name string, from netip.Prefix) {
 	key, err := wireKey(name)
 	if err != nil {
 		t.say("name", "%q is not a domain name: FORMERR", name)
 		return
 	}
-	z := t.m.zoneOf(key)
+	v := t.m.views.Load()
+	t.by.views, t.by.view = v, v.of(client{addr: from.Addr()})
+	z := t.m.zoneShown(question{key: key, rrtype: dns.TypeNAPTR}, v, t.by.view)
 	if z == nil {
 		t.say("zone", "%s lies in no zone of ours: REFUSED", name)
 		return
 	}
 	t.say("zone", "%s, role %s, serial %d", z.id, z.role, t.m.serialOf(z))
-	switch {
-	case len(z.networks) == 0:
-		t.say("networks", "everybody is answered")
-	case z.answers(from):
-		t.say("networks", "%s is within %v", from, z.networks)
-	default:
-		t.say("networks", "%s is not within %v: REFUSED", from, z.networks)
+	if !t.networks(z, from) {
 		return
+	}
+	if t.by.view != noView {
+		t.say("view", "%s is in view %s, whose record sets come first", clientsOf(from), v.ids[t.by.view])
+	}
+	if s := z.over().spot(upward(key, z.apex)); s != nil {
+		t.say("record sets", "%d stand at this name or below it, apart from zone text", s.raw)
 	}
 	below, top := split(key, z.apex)
 	switch {
@@ -71,6 +77,8 @@ func (t *tracer) run(name string, from netip.Addr) {
 		t.inbound(z, top)
 	case z.role == tandem.RoleService:
 		t.forwarding(z, below, top)
+	case z.role == tandem.RoleENUM:
+		t.number(z, key)
 	default:
 		t.say("name", "plain records, if any")
 	}
@@ -98,73 +106,30 @@ func (t *tracer) edge(h *host) {
 	t.say("edge", "%s, priority %d, weight %d", h.id, h.priority, h.weight)
 }
 
-// nodes explains what each of hosts gets in the records of a forwarding name.
-func (t *tracer) nodes(hosts []*host, key string) {
-	for i, e := range judge(hosts, key) {
-		if hosts[i] == nil {
-			t.say("node", "one that is listed does not exist")
-			continue
-		}
-		t.node(hosts[i], hosts[i].outcome(e))
+// clientsOf writes a network of clients, one address as such.
+func clientsOf(from netip.Prefix) string {
+	if from.IsSingleIP() {
+		return from.Addr().String()
 	}
+	return from.String()
 }
 
-func (t *tracer) node(h *host, outcome string) {
-	types := "every type"
-	if len(h.types) > 0 {
-		types = fmt.Sprint(h.types)
-	}
-	t.say("node", "%s is %s, serves %s, priority %d, weight %d%s: %s", h.id, h.state, types, h.priority, h.weight, t.healthOf(h.id), outcome)
-}
-
-// healthOf returns what was told of a node's health, "" for nothing.
-func (t *tracer) healthOf(id string) string {
-	i := slices.IndexFunc(t.told, func(n tandem.NodeHealth) bool { return n.Node == id })
-	if i < 0 {
-		return ""
-	}
-	n := t.told[i]
-	text := "up"
+// networks says whether clients of a network are answered, and reports whether some are.
+func (t *tracer) networks(z *zone, from netip.Prefix) bool {
+	who := clientsOf(from)
+	within := func(n netip.Prefix) bool { return n.Bits() <= from.Bits() && n.Contains(from.Addr()) }
 	switch {
-	case n.Down:
-		text = "down"
-	case n.Degraded:
-		text = "degraded"
+	case len(z.networks) == 0:
+		t.say("networks", "everybody is answered")
+	case slices.ContainsFunc(z.networks, within):
+		t.say("networks", "%s is within %v", who, z.networks)
+	case slices.ContainsFunc(z.networks, from.Overlaps):
+		t.say("networks", "%s is partly within %v: those within are answered, the others REFUSED", who, z.networks)
+	default:
+		t.say("networks", "%s is not within %v: REFUSED", who, z.networks)
+		return false
 	}
-	if n.Why != "" {
-		text += " (" + n.Why + ")"
-	}
-	if !n.Down {
-		text += fmt.Sprintf(", share %.2f", n.Share)
-	}
-	return "; " + text
-}
-
-// outcome says what e makes of h.
-func (h *host) outcome(e effect) string {
-	switch {
-	case !e.in && h.health.down:
-		return "down: left out"
-	case !e.in:
-		return "left out of the answers"
-	case h.health.down && e.priority == h.priority:
-		return "down like all others: as configured"
-	case h.health.down:
-		return fmt.Sprintf("down: last, priority %d", e.priority)
-	}
-	var said []string
-	if e.priority != h.priority {
-		said = append(said, fmt.Sprintf("degraded: priority %d", e.priority))
-	} else if h.health.degraded {
-		said = append(said, "degraded like all others: priority as configured")
-	}
-	if e.weight != h.weight {
-		said = append(said, fmt.Sprintf("weight %d -> %d", h.weight, e.weight))
-	}
-	if len(said) == 0 {
-		return "in the answers"
-	}
-	return strings.Join(said, ", ")
+	return true
 }
 
 // inbound explains an account's inbound name.
@@ -284,7 +249,7 @@ func (t *tracer) group(number uint32) {
 // answers shows what the usual types get.
 func (t *tracer) answers(z *zone, name, key string) {
 	for _, rrtype := range []uint16{dns.TypeNAPTR, dns.TypeSRV, dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS} {
-		r := t.m.lookup(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype})
+		r := t.m.lookupFor(z, question{name: dns.Fqdn(name), key: key, rrtype: rrtype}, t.by)
 		text := dns.RcodeToString[r.rcode]
 		records := flatten(r.answer)
 		if len(records) == 0 && r.rcode == dns.RcodeSuccess {

@@ -105,11 +105,12 @@ func (o socketOptions) set(_, _ string, raw syscall.RawConn) error {
 // worker serves one UDP socket.
 type worker struct {
 	*Server
-	conn  *batch.Conn
-	watch *guard.Watch
-	seen  *sightings // nil without XDP
-	count *counters
-	tally tally
+	conn    *batch.Conn
+	watch   *guard.Watch
+	seen    *sightings // nil without XDP
+	proxied bool       // each packet begins with the header of a proxy
+	count   *counters
+	tally   tally
 }
 
 // serve answers batch after batch until the socket is closed. Its buffers are all it needs: nothing
@@ -147,15 +148,22 @@ func (w *worker) serve() {
 func (w *worker) datagram(i int, now uint32) {
 	w.tally.udp++
 	n := 0
-	if in := w.conn.Query(i); in != nil {
-		n = w.respond(in, w.conn.Answer(i), client{addr: w.conn.From(i), now: now})
+	in, c, whole := w.conn.Query(i), client{addr: w.conn.From(i), now: now}, true
+	if w.proxied && in != nil {
+		in, c, whole = w.unwrap(in, c)
+	}
+	if in != nil && whole && isUpdate(in) && w.takeUpdate(queuedUpdate{in: in, c: c, conn: w.conn, back: w.conn.Return(i)}) {
+		return
+	}
+	if in != nil && whole {
+		n = w.respond(in, w.conn.Answer(i), c)
 	}
 	if n == 0 {
 		w.tally.dropped++
 		return
 	}
 	if w.seen != nil {
-		w.accelerator.sight(w.seen, w.conn.Query(i), w.conn.Answer(i)[:n])
+		w.accelerator.sight(w.seen, in, w.conn.Answer(i)[:n])
 	}
 	w.conn.Reply(i, n)
 }
@@ -164,7 +172,9 @@ func (w *worker) datagram(i int, now uint32) {
 func (w *worker) respond(in, out []byte, c client) int {
 	f := guard.Read(in)
 	w.tally.ask(&f)
+	cookies := w.watch.Proven
 	verdict, free := w.watch.Judge(c.addr, &f)
+	c.proven = w.watch.Proven > cookies
 	n := 0
 	if verdict == guard.Pass {
 		n = w.answer(&w.tally, in, out, c)

@@ -115,9 +115,9 @@ func resolve(t *testing.T, resolver, name string, rrtype uint16) (verdict string
 func healthStates() map[string][]tandem.NodeHealth {
 	return map[string][]tandem.NodeHealth{
 		"up":       {{Node: "n1", Share: 1}, {Node: "n2", Share: 1}},
-		"degraded": {{Node: "n1", Share: 0.5, Degraded: true}, {Node: "n2", Share: 1}},
-		"one down": {{Node: "n1", Down: true}, {Node: "n2", Share: 1}},
-		"all down": {{Node: "n1", Down: true}, {Node: "n2", Down: true}, {Node: "vm1", Down: true}},
+		"degraded": {{Node: "n1", Share: 0.5, State: tandem.HealthDegraded}, {Node: "n2", Share: 1}},
+		"one down": {{Node: "n1", State: tandem.HealthDown}, {Node: "n2", Share: 1}},
+		"all down": {{Node: "n1", State: tandem.HealthDown}, {Node: "n2", State: tandem.HealthDown}, {Node: "vm1", State: tandem.HealthDown}},
 	}
 }
 

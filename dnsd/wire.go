@@ -23,6 +23,8 @@ type wireSet struct {
 	// replacements, which must not be compressed (RFC 3597 section 4).
 	tails []int
 
+	chain *wireChain // NAPTR: what else belongs there for a client that is proven
+
 	extra      []byte
 	extraCount uint16
 	pointers   []wirePointer

@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"cmp"
 	"net/netip"
 	"sync/atomic"
 
@@ -31,8 +32,13 @@ type zone struct {
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
 
-	dnssec  *tandem.DNSSEC
-	signing *signing // nil: unsigned
+	dnssec     *tandem.DNSSEC
+	signing    *signing // nil: unsigned
+	faulty     bool     // its text could not be read: it is not served
+	additional tandem.Additional
+	secondary  bool                     // a copy of what other servers say
+	updates    []tandem.UpdateRule      // who may change it
+	overlaid   *atomic.Pointer[overlay] // what RecordSets make of it; holds nil while there are none
 }
 
 // noZone is no zone's number.
@@ -51,15 +57,17 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	v := &zone{
 		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
-		dnssec: signingOnline(z),
+		dnssec:    signingOnline(z),
+		secondary: len(z.Primaries) > 0, updates: z.Updates, additional: cmp.Or(z.Additional, tandem.AdditionalChain),
 	}
-	if len(v.networks) == 0 && z.Role == tandem.RoleService {
+	if len(v.networks) == 0 && (z.Role == tandem.RoleService || z.Role == tandem.RoleENUM) {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
 	if key := "\x02ns" + apex; len(z.NameServers) == 0 && t.isEmpty(key) {
 		v.ns = key
 	}
-	v.closed = t["\x01*"+apex] == nil && t[apex].set(dns.TypeDNAME) == nil
+	v.faulty = err != nil
+	v.closed = err == nil && t["\x01*"+apex] == nil && t[apex].set(dns.TypeDNAME) == nil
 	v.soa = t[apex].set(dns.TypeSOA)[0].(*dns.SOA)
 	v.wire = newSOAWire(v)
 	return v, err

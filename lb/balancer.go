@@ -21,6 +21,7 @@ type Config struct {
 	MaxCalls   int           `yaml:"maxCalls"`   // calls at once, in all; 1048576. Beyond it calls are refused, reason capacity
 	RetryAfter time.Duration `yaml:"retryAfter"` // told with a 503; 5s
 	Ramp       time.Duration `yaml:"ramp"`       // from a tenth to all of its weight after a node recovered; 30s
+	Remember   time.Duration `yaml:"remember"`   // how old a node's stored state may be to count after a start; 1h
 	Policy     Policy        `yaml:"policy"`
 	Quality    Quality       `yaml:"quality"`
 }
@@ -32,9 +33,10 @@ func (c Config) Validate() error {
 		field string
 		wrong bool
 	}{
-		{"maxCalls", c.MaxCalls < 0 || c.MaxCalls > mostPermitted}, {"retryAfter", c.RetryAfter < 0}, {"ramp", c.Ramp < 0},
+		{"maxCalls", c.MaxCalls < 0 || c.MaxCalls > mostPermitted}, {"retryAfter", c.RetryAfter < 0}, {"ramp", c.Ramp < 0}, {"remember", c.Remember < 0},
 		{"policy.spread", c.Policy.Spread != 0 && !(c.Policy.Spread >= 1 && c.Policy.Spread <= 1000)},
 		{"quality.closeAfter", c.Quality.CloseAfter < 0}, {"quality.openAfter", c.Quality.OpenAfter < 0},
+		{"quality.downAfter", c.Quality.DownAfter < 1 || c.Quality.DownAfter > 100}, {"quality.upAfter", c.Quality.UpAfter < 3 || c.Quality.UpAfter > 1000},
 		{"quality.timeouts", c.Quality.Timeouts < 0}, {"quality.voiceAccounts", c.Quality.VoiceAccounts < 0}, {"quality.low", !(c.Quality.Low >= 0 && c.Quality.Low <= bestScore)},
 		{"quality.high", !(c.Quality.High >= c.Quality.Low && c.Quality.High <= bestScore)},
 	} {
@@ -54,11 +56,14 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxCalls, 1<<20)
 	setDefault(&c.RetryAfter, 5*time.Second)
 	setDefault(&c.Ramp, 30*time.Second)
+	setDefault(&c.Remember, time.Hour)
 	setDefault(&c.Quality.Low, 60)
 	setDefault(&c.Quality.High, 70)
 	setDefault(&c.Quality.CloseAfter, time.Second)
 	setDefault(&c.Quality.OpenAfter, 2*time.Second)
 	setDefault(&c.Quality.Timeouts, 5)
+	setDefault(&c.Quality.DownAfter, 4)
+	setDefault(&c.Quality.UpAfter, 3)
 	setDefault(&c.Quality.VoiceAccounts, 2)
 	return c
 }
@@ -95,15 +100,19 @@ type Balancer struct {
 	count  counters
 	table  atomic.Pointer[Table]
 
-	mu    sync.Mutex // guards nodes and what is measured of them, and publishing
-	nodes map[string]*member
+	mu       sync.Mutex // guards what follows and what is measured of nodes, and publishing
+	nodes    map[string]*member
+	policies map[string]Quality // by cluster, where it has its own
+	checker  checker
+	waiting  []chan struct{}
 }
 
 // member is one node with its measurements.
 type member struct {
-	node  *tandem.Node
-	watch *watch
-	state *nodeState
+	node   *tandem.Node
+	watch  *watch
+	state  *nodeState
+	forced *tandem.Force // that counts now
 }
 
 // Deps is what only code can give. Its zero value is good.
@@ -125,6 +134,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Balancer, error) {
 	b := &Balancer{
 		cfg: cfg, leases: deps.Leases, clock: deps.Now, dice: deps.Dice, log: log.With("part", "lb"),
 		ledger: newLedger(), slots: newSlots(cfg.MaxCalls), nodes: make(map[string]*member),
+		policies: make(map[string]Quality),
 	}
 	if b.clock == nil {
 		b.clock = time.Now
@@ -138,6 +148,9 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Balancer, error) {
 
 // Run looks at the nodes' qualities until ctx ends.
 func (b *Balancer) Run(ctx context.Context) error {
+	b.mu.Lock()
+	b.hold(b.clock(), false)
+	b.mu.Unlock()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for turn := 0; ; turn++ {
@@ -250,9 +263,11 @@ func (b *Balancer) setNode(id string, n *tandem.Node) {
 	case n == nil:
 		delete(b.nodes, id)
 	case m != nil:
-		m.node = n
+		m.node, m.watch.policy = n, b.policyOf(n.Cluster)
 	default:
-		b.nodes[id] = &member{node: n, watch: newWatch(b.cfg.Quality), state: new(nodeState)}
+		m = &member{node: n, watch: newWatch(b.policyOf(n.Cluster)), state: new(nodeState)}
+		m.watch.every = b.checker.every
+		b.nodes[id] = m
 	}
 }
 
@@ -301,7 +316,7 @@ func (b *Balancer) observe(node string, fn func(*watch, time.Time)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := b.nodes[node]
-	if m == nil {
+	if m == nil || b.checker.stalled {
 		return
 	}
 	before := m.watch.state
@@ -309,6 +324,7 @@ func (b *Balancer) observe(node string, fn func(*watch, time.Time)) {
 	if m.watch.state != before {
 		b.tell(m)
 		b.publish(now)
+		b.signal()
 	}
 }
 

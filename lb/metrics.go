@@ -8,7 +8,7 @@ import (
 
 // counters are what the part has done since its start.
 type counters struct {
-	admitted, joined, emergency, negative, turns               atomic.Uint64
+	admitted, joined, emergency, negative, turns, stalls       atomic.Uint64
 	permitted, quality, noNode, noCluster, lease, capacityFull atomic.Uint64
 }
 
@@ -55,6 +55,7 @@ func (b *Balancer) Metrics(emit func(tandem.Sample)) {
 	} {
 		emit(tandem.Sample{Name: x.name, Help: x.help, Value: float64(x.value)})
 	}
+	b.checkMetrics(emit)
 	emit(tandem.Sample{Name: "tandem_lb_slots", Help: "Calls that hold slots.", Gauge: true, Value: float64(b.slots.inUse())})
 	emit(tandem.Sample{Name: "tandem_lb_groups", Help: "Groups known.", Gauge: true, Value: float64(b.ledger.groups.Load())})
 }

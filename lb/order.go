@@ -86,26 +86,3 @@ func (t *Table) orderAll(among []tandem.Choice) {
 		return cmp.Or(cmp.Compare(x.Cost, y.Cost), cmp.Compare(x.Tier, y.Tier), strings.Compare(x.Node, y.Node))
 	})
 }
-
-// Health tells how each node stands, for those who answer with it; node by node in no order.
-func (t *Table) Health() []tandem.NodeHealth {
-	all := make([]tandem.NodeHealth, 0, len(t.nodes))
-	for _, n := range t.nodes {
-		h := tandem.NodeHealth{Node: n.ID, Down: n.State == StateDown && !n.untried, Degraded: n.State == StateDegraded, Share: n.share()}
-		if h.Down || h.Degraded {
-			h.Why = n.Why
-		}
-		all = append(all, h)
-	}
-	return all
-}
-
-// share is the part of its configured weight that a node should get: less while it comes back, while
-// it is slower than its neighbours, and as it says that it is loaded.
-func (n *NodeStatus) share() float64 {
-	free := 1.0
-	if _, known := n.Parts[PartLoad]; known {
-		free = max(1-n.Load, 0.05)
-	}
-	return n.ramped / max(n.candidate.slow, 1) * free
-}

@@ -186,9 +186,11 @@ func sameAssignment(x, y *tandem.Assignment) bool {
 func (p *Planner) applyCluster(id string, c *tandem.Cluster) (matters bool) {
 	old := p.clusters[id]
 	if c == nil {
+		p.balancer.setCluster(id, nil)
 		delete(p.clusters, id)
 		return old != nil
 	}
+	p.balancer.setCluster(id, c.Health)
 	if old == nil {
 		p.clusters[id] = &supplier{capacity: capacity(c)}
 		return true

@@ -47,6 +47,8 @@ type Quality struct {
 	CloseAfter time.Duration `yaml:"closeAfter"` // time in all clearly below Low before it closes; 1s
 	OpenAfter  time.Duration `yaml:"openAfter"`  // time in all from High on before it opens; 2s
 	Timeouts   int           `yaml:"timeouts"`   // time-outs of traffic in a row that mean down; 5
+	DownAfter  int           `yaml:"downAfter"`  // probes in a row that are missed when a node is down; 4
+	UpAfter    int           `yaml:"upAfter"`    // probes in a row that one which was down answers before it is up; 3
 	// VoiceAccounts is of how many accounts phones must have reported on a node before that counts; 2.
 	VoiceAccounts int `yaml:"voiceAccounts"`
 }
@@ -66,8 +68,8 @@ const newness = 15 * time.Second
 // silence is how long after its last refusal a node that takes a probe without a word has come up.
 const silence = 100 * time.Millisecond
 
-// warmUp is how many samples a part needs before it is known, and burst how many probes in a row,
-// after a first miss, must be missed too for a node to be down.
+// warmUp is how many samples a part needs before it is known, and burst how many probes follow at once
+// where they are due.
 const (
 	warmUp = 3
 	burst  = 3
@@ -135,10 +137,13 @@ type watch struct {
 	alive    bool          // it has answered anything at some time
 	known    time.Time     // first look
 	trial    int           // how often it closed soon after that: back-off doubles
+	turned   time.Time     // since when it is in its state
+	checked  time.Time     // last probe or call that told something
+	recall
 }
 
 func newWatch(policy Quality) *watch {
-	return &watch{policy: policy, state: StateUnknown, score: Unknown}
+	return &watch{policy: policy, state: StateUnknown, score: Unknown, recall: recall{share: 1}}
 }
 
 // probed takes the outcome of one OPTIONS. It reports whether a burst of probes is due: after the first
@@ -147,6 +152,7 @@ func newWatch(policy Quality) *watch {
 // A node that never answered a probe has said nothing about itself by not answering: it may not know
 // OPTIONS. Only one that fell silent is missed.
 func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
+	w.checked = now
 	if !ok && !w.spoke {
 		if w.state == StateDown && now.Sub(w.since) >= silence {
 			w.turn(now, StateUnknown, "") // nothing refuses any more
@@ -160,19 +166,19 @@ func (w *watch) probed(now time.Time, trip time.Duration, ok bool) bool {
 	if !ok {
 		w.missed++
 		w.answered = 0
-		w.loss.weigh(now, 1, probeTau, probeStale, probeLeast)
-		if w.missed > burst {
+		w.loss.weigh(now, 1, probeTau, w.stale(), probeLeast)
+		if w.missed >= w.policy.DownAfter {
 			w.fall(now, "probes are not answered")
 		}
-		return w.state != StateDown && (w.missed == 1 || w.doubtful())
+		return w.state != StateDown && (w.missed%burst == 1 || w.doubtful())
 	}
 	if w.state == StateDown && w.answered == 0 {
 		w.trip, w.loss = mean{}, mean{} // of its life before
 	}
 	w.missed = 0
 	w.answered++
-	w.loss.weigh(now, 0, probeTau, probeStale, probeLeast)
-	w.trip.add(now, trip.Seconds(), probeTau, probeStale)
+	w.loss.weigh(now, 0, probeTau, w.stale(), probeLeast)
+	w.trip.add(now, trip.Seconds(), probeTau, w.stale())
 	return w.doubtful()
 }
 
@@ -200,6 +206,7 @@ type attempt struct {
 
 // setUp takes the outcome of one INVITE.
 func (w *watch) setUp(now time.Time, x attempt) {
+	w.checked = now
 	sample := 0.0
 	if x.failed || x.timedOut {
 		sample = 1
@@ -225,7 +232,8 @@ func (w *watch) setUp(now time.Time, x attempt) {
 
 // fall takes the node down at once.
 func (w *watch) fall(now time.Time, why string) {
-	w.since = now // what keeps failing stays down
+	w.since, w.checked = now, now // what keeps failing stays down
+	w.recalled = false
 	if w.state != StateDown {
 		w.turn(now, StateDown, why)
 		w.answered = 0
@@ -243,8 +251,8 @@ func (w *watch) turn(now time.Time, state State, why string) {
 	if state == StateGood && (w.state == StateDown || w.state == StateDegraded) {
 		w.opened = now
 	}
-	w.state, w.why, w.since, w.under = state, why, now, 0
-	w.timeouts = 0
+	w.state, w.why, w.since, w.turned, w.under = state, why, now, now, 0
+	w.timeouts, w.recalled = 0, false
 }
 
 // backOff doubles d each time that the node closed within a minute of opening, to sixteenfold.
@@ -253,7 +261,7 @@ func (w *watch) backOff(d time.Duration) time.Duration { return d << w.trial }
 // parts returns the known parts' scores.
 func (w *watch) parts(now time.Time) map[Part]Score {
 	parts := make(map[Part]Score, 4)
-	if w.loss.known(now, probeStale) && w.trip.n > 0 {
+	if w.loss.known(now, w.stale()) && w.trip.n > 0 {
 		parts[PartProbe] = speech(w.trip.value/2, w.loss.value)
 	}
 	if failed, samples := w.callers.failed(now, w.backOff(setUpStale)); samples >= warmUp {
@@ -305,12 +313,14 @@ func (w *watch) look(now time.Time) bool {
 			w.score = Unknown
 		}
 	}
+	w.recalled = w.recalled && w.score < 0
 	w.judge(now, passed, worst)
 	return w.state != before
 }
 
 func (w *watch) judge(now time.Time, passed time.Duration, worst Part) {
 	switch {
+	case w.score < 0 && w.holds(now): // as it was found before
 	case w.state == StateDown && w.answered == 0:
 		// Nothing answers. Where nobody probes, it is tried again after a while.
 		if w.loss.n == 0 && now.Sub(w.since) > w.backOff(setUpStale) {
@@ -329,7 +339,8 @@ func (w *watch) judge(now time.Time, passed time.Duration, worst Part) {
 			w.turn(now, StateDegraded, "low quality: "+string(worst))
 		}
 	default:
-		if w.lean(passed, w.score >= w.policy.High && w.missed == 0) >= w.backOff(w.policy.OpenAfter) {
+		long := w.lean(passed, w.score >= w.policy.High && w.missed == 0) >= w.backOff(w.policy.OpenAfter)
+		if long && (w.state != StateDown || w.answered >= w.policy.UpAfter) {
 			w.turn(now, StateGood, "")
 		}
 	}

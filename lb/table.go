@@ -30,7 +30,8 @@ type ClusterStatus struct {
 type NodeStatus struct {
 	ID        string
 	Available bool   // new calls may go to it
-	State     State  // as found
+	State     State  // that counts: as found, or as an operator has forced it
+	Found     State  // as found
 	Why       string // why it is not available; empty when it is
 	Score     Score
 	Parts     map[Part]Score // the known ones
@@ -43,7 +44,12 @@ type NodeStatus struct {
 	Calls     int            // up or in set-up here
 	InSetUp   int
 	Wanted    tandem.NodeState // by hand
-	Since     time.Time        // of State
+	Since     time.Time        // of Found
+	Checked   time.Time        // last probe or call that told something; zero: none since the start
+	Recalled  bool             // Found is of before the start, and nothing has confirmed it
+	Forced    *tandem.Force    // an operator's word that counts; nil: none
+	why       string           // of State
+	recalled  float64          // share of its weight while Recalled
 	cluster   string
 	candidate candidate
 	priority  uint16
@@ -65,9 +71,15 @@ func (b *Balancer) Table() *Table { return b.table.Load() }
 // publish looks at all nodes and swaps the table. Called under mu.
 func (b *Balancer) publish(now time.Time) {
 	groups := make(map[string][]NodeStatus)
+	b.guard(now)
+	turned := false
 	for _, m := range b.nodes {
-		if m.watch.look(now) {
+		if m.force(b) {
+			turned = true
+		}
+		if !b.checker.stalled && m.watch.look(now) {
 			b.tell(m)
+			turned = true
 		}
 		groups[m.node.Cluster] = append(groups[m.node.Cluster], b.status(m, now))
 	}
@@ -84,6 +96,9 @@ func (b *Balancer) publish(now time.Time) {
 	}
 	slices.SortFunc(t.Clusters, func(x, y ClusterStatus) int { return strings.Compare(x.ID, y.ID) })
 	b.table.Store(t)
+	if turned {
+		b.signal()
+	}
 }
 
 // mute reports whether no call can be sent to a node: it has ports, and none for a transport of ours.
@@ -95,22 +110,36 @@ func (b *Balancer) status(m *member, now time.Time) NodeStatus {
 	w, n := m.watch, m.node
 	ramped := b.ramp(w, now)
 	s := NodeStatus{
-		ID: n.ID, State: w.state, Why: w.why, Score: w.score, Parts: w.parts(now), Since: w.since,
+		ID: n.ID, State: w.state, Found: w.state, Why: w.why, Score: w.score, Parts: w.parts(now), Since: w.turned, Checked: w.checked,
+		Recalled: w.recalled, Forced: m.forced, recalled: w.share,
 		RoundTrip: seconds(w.trip.value), Loss: w.loss.value, Answer: seconds(w.answer.value), Failed: w.failed(now), Load: w.load.value,
 		Weight: float64(cmp.Or(n.Weight, 100)) * ramped,
 		Calls:  int(m.state.calls.Load()), InSetUp: int(m.state.pending.Load()), cluster: n.Cluster, priority: n.Priority,
 		Wanted: cmp.Or(n.State, tandem.NodeActive), set: !n.Available() || mute(n), ramped: ramped,
 	}
+	s.untried = w.untried(now) && !s.set && s.Forced == nil
+	s.force()
+	s.why = s.Why
 	switch {
 	case !n.Available():
 		s.Why = "set " + string(n.State)
 	case s.set:
 		s.Why = "offers no SIP over UDP or TCP"
 	}
-	s.untried = w.untried(now) && !s.set
-	s.Available = !s.set && (w.state == StateGood || w.state == StateUnknown)
+	s.Available = !s.set && (s.State == StateGood || s.State == StateUnknown)
 	s.candidate = candidate{id: n.ID, hash: hashName(n.ID), state: m.state, weight: s.Weight, base: float64(cmp.Or(n.Weight, 100)), slow: 1, score: w.score, types: n.Types}
 	return s
+}
+
+// force lets an operator's word count instead of what was found.
+func (s *NodeStatus) force() {
+	if s.Forced == nil {
+		return
+	}
+	s.State, s.Why, s.Weight, s.ramped = StateGood, "", s.Weight/s.ramped, 1
+	if s.Forced.State == tandem.HealthDown {
+		s.State, s.Why = StateDown, s.Forced.String()
+	}
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

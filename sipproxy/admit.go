@@ -35,6 +35,9 @@ type Observer interface {
 	Broken(node, what string)
 	// Probed says how an OPTIONS fared; it reports whether three more are due at once.
 	Probed(node string, trip time.Duration, answered bool) (again bool)
+	// Checking says, at each round, that probes go out and their outcomes come in, and how long it is
+	// now between two of one node; without it for a while the states that nodes have are kept.
+	Checking(every time.Duration)
 	Reported(node string, load float64)
 	Heard(node, account string, mos float64)
 }

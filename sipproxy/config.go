@@ -62,6 +62,9 @@ type Probes struct {
 	Interval time.Duration `yaml:"interval"`
 	// Timeout is how long an answer may take; default 500 ms.
 	Timeout time.Duration `yaml:"timeout"`
+	// PerSecond bounds the probes of all nodes together; where it does not allow one an Interval, all
+	// are asked less often. Default 500.
+	PerSecond int `yaml:"perSecond"`
 	// Off: nodes are not asked; only calls tell how they fare.
 	Off bool `yaml:"off"`
 }
@@ -125,7 +128,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	for name, n := range map[string]int{"workers": c.Workers, "queue": c.Queue, "transactions": c.Transactions,
-		"calls": c.Calls, "nonces": c.Nonces, "streams.connections": c.Streams.Connections, "streams.perSource": c.Streams.PerSource} {
+		"calls": c.Calls, "nonces": c.Nonces, "probes.perSecond": c.Probes.PerSecond, "streams.connections": c.Streams.Connections, "streams.perSource": c.Streams.PerSource} {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("sip.%s: is below zero", name))
 		}
@@ -145,6 +148,7 @@ func (c Config) withDefaults() Config {
 	or(&c.MaxAge, longest)
 	or(&c.Probes.Interval, 500*time.Millisecond)
 	or(&c.Probes.Timeout, 500*time.Millisecond)
+	or(&c.Probes.PerSecond, 500)
 	or(&c.Streams.Connections, 10_000)
 	or(&c.Streams.PerSource, 1_000)
 	or(&c.Streams.IdleTimeout, 10*time.Minute)

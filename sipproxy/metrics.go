@@ -68,6 +68,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	} {
 		emit(tandem.Sample{Name: "tandem_sipproxy_" + m.name + "_total", Help: m.help, Value: float64(m.value.Load())})
 	}
+	emit(tandem.Sample{Name: "tandem_sipproxy_probes_postponed_total", Help: "OPTIONS that waited because of the bound on all of them together.", Value: float64(s.probes.postponed())})
 	live := 0
 	for _, w := range s.workers {
 		w.calls.mu.Lock()

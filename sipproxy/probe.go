@@ -19,28 +19,36 @@ const loadHeader = "Tandem-Load"
 
 // How probes are paced.
 const (
-	probeTick   = 25 * time.Millisecond // how often it is looked whose turn it is
-	probeBurst  = 3                     // further ones after a first miss, or while there is doubt
-	probeGap    = 65 * time.Millisecond // between those of a burst: three within 200 ms
-	probeQuiet  = 30 * time.Second      // at the most, between those to a node that never answers
-	probeStarts = 3                     // of a node that is new, in quick succession
+	probeTick   = 25 * time.Millisecond  // how often it is looked whose turn it is
+	probeBurst  = 3                      // further ones after a first miss, or while there is doubt
+	probeGap    = 65 * time.Millisecond  // between those of a burst: three within 200 ms
+	probeQuiet  = 30 * time.Second       // at the most, between those to a node that never answers
+	probeStarts = 3                      // of a node that is new, in quick succession
+	probeLag    = time.Second            // after its time, for the outcome of a probe to be taken
+	probeLate   = 250 * time.Millisecond // after its time, for a time-out to say something of the node and not of us
 )
 
 // probes asks nodes by OPTIONS how they are (spec L7). A node that is set out is left alone, and one that never
 // answers is asked less and less often: it may not know OPTIONS.
 type probes struct {
 	*Server
-	mu    sync.Mutex
-	nodes map[string]*probe
+	mu     sync.Mutex
+	nodes  map[string]*probe
+	tokens float64   // probes that may be sent now
+	filled time.Time // when tokens were last added
+	late   uint64    // turns that waited for a token
+	every  time.Duration
 }
 
 // probe is one node's turn.
 type probe struct {
 	next   time.Time
-	burst  int  // probes that are due in quick succession
-	spoke  bool // it has answered at some time
-	missed int  // in a row
-	asking int  // not yet answered
+	burst  int       // probes that are due in quick succession
+	spoke  bool      // it has answered at some time
+	missed int       // in a row
+	asking int       // not yet answered
+	owed   time.Time // since when none of those has ended
+	late   bool      // it waits for a token
 }
 
 func newProbes(s *Server) *probes { return &probes{Server: s, nodes: make(map[string]*probe)} }
@@ -82,7 +90,8 @@ func (p *probes) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			for _, node := range p.due(now) {
+			due, every := p.due(now), p.interval()
+			for _, node := range due {
 				callID := strconv.FormatUint(rand.Uint64(), 36) + "@" + p.locals[0].host
 				w := p.workerOf(callID) // to whom the answer comes
 				select {
@@ -91,22 +100,32 @@ func (p *probes) run(ctx context.Context) {
 					return
 				}
 			}
+			if p.alive(now) {
+				p.deps.Observer.Checking(every)
+			}
 		}
 	}
 }
 
-// due returns the nodes whose turn it is, and sets their next one.
+// due returns the nodes whose turn it is, those that have waited longest first, and sets their next
+// one. When there are more than the bound allows the rest waits.
 func (p *probes) due(now time.Time) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var due []string
-	for node, x := range p.nodes {
-		if now.Before(x.next) || x.asking > probeBurst {
-			continue
+	due := p.waiting(now)
+	for i, node := range due {
+		x := p.nodes[node]
+		if p.tokens < 1 {
+			p.postpone(due[i:])
+			return due[:i]
 		}
-		due = append(due, node)
+		p.tokens--
+		if x.asking == 0 {
+			x.owed = now
+		}
 		x.asking++
-		pause := p.cfg.Probes.Interval
+		x.late = false
+		pause := p.every
 		if !x.spoke {
 			pause = min(pause<<max(min(x.missed, 10), 0), max(pause, probeQuiet))
 		}
@@ -119,6 +138,67 @@ func (p *probes) due(now time.Time) []string {
 		x.next = now.Add(pause)
 	}
 	return due
+}
+
+// waiting returns the nodes whose turn it is, those that have waited longest first, and brings the
+// interval and what may be sent up to now. Called under mu.
+func (p *probes) waiting(now time.Time) []string {
+	var due []string
+	regular := 0
+	for node, x := range p.nodes {
+		if x.spoke {
+			regular++
+		}
+		if !now.Before(x.next) && x.asking <= probeBurst {
+			due = append(due, node)
+		}
+	}
+	perSecond := float64(p.cfg.Probes.PerSecond)
+	// A tenth is left for those in doubt and those that never answer.
+	p.every = max(p.cfg.Probes.Interval, time.Duration(float64(regular)/(0.9*perSecond)*float64(time.Second)))
+	p.tokens = min(p.tokens+now.Sub(p.filled).Seconds()*perSecond, max(perSecond/10, 1))
+	p.filled = now
+	if float64(len(due)) > p.tokens {
+		slices.SortFunc(due, func(a, b string) int { return p.nodes[a].next.Compare(p.nodes[b].next) })
+	}
+	return due
+}
+
+// postpone counts turns that wait for a token, each once. Called under mu.
+func (p *probes) postpone(nodes []string) {
+	for _, node := range nodes {
+		if x := p.nodes[node]; !x.late {
+			x.late = true
+			p.late++
+		}
+	}
+}
+
+// interval is how long it is now between two probes of one node.
+func (p *probes) interval() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.every
+}
+
+// postponed is how many turns waited because of the bound.
+func (p *probes) postponed() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.late
+}
+
+// alive reports whether outcomes come in: no node has probes on their way of which none has ended for
+// longer than any of them may take.
+func (p *probes) alive(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.nodes {
+		if x.asking > 0 && now.Sub(x.owed) > p.cfg.Probes.Timeout+probeLag {
+			return false
+		}
+	}
+	return true
 }
 
 // asked takes the outcome of one probe.
@@ -152,9 +232,12 @@ func (p *probes) lost(node string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x := p.nodes[node]; x != nil {
-		x.asking = max(x.asking-1, 0)
+		x.ended()
 	}
 }
+
+// ended notes that one of the probes that are on their way has ended.
+func (x *probe) ended() { x.asking, x.owed = max(x.asking-1, 0), time.Now() }
 
 // noted keeps what a probe told about the node's next turn; it reports whether the node has just
 // fallen silent.
@@ -165,7 +248,7 @@ func (p *probes) noted(node string, answered, again bool) (silent bool) {
 	if x == nil {
 		return false
 	}
-	x.asking = max(x.asking-1, 0)
+	x.ended()
 	if answered {
 		x.spoke, x.missed = true, 0
 	} else if x.missed++; x.spoke && x.missed == probeBurst+1 {
@@ -174,7 +257,7 @@ func (p *probes) noted(node string, answered, again bool) (silent bool) {
 	if again {
 		x.burst = probeBurst
 		if soon := time.Now().Add(probeGap); !answered {
-			x.next = time.Time{}
+			x.next = time.Now() // behind those that have waited longer
 		} else if soon.Before(x.next) {
 			x.next = soon
 		}
@@ -204,7 +287,8 @@ func (w *worker) probe(node, callID string) {
 	tx.node = node
 	dropped := w.count.queueFull.Load()
 	tx.done = func(m *wire.Message) {
-		if m == nil && (w.count.queueFull.Load() != dropped || len(w.inbox) > cap(w.inbox)/4) {
+		late := time.Since(sent) > w.cfg.Probes.Timeout+probeLate
+		if m == nil && (late || w.count.queueFull.Load() != dropped || len(w.inbox) > cap(w.inbox)/4) {
 			w.probes.lost(node)
 			return
 		}

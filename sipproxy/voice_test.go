@@ -12,7 +12,10 @@ import (
 )
 
 // clinic is an Observer that keeps what it is told.
-type clinic struct{ log []string }
+type clinic struct {
+	log   []string
+	beats []time.Duration // intervals told by Checking
+}
 
 func (c *clinic) SetUp(node, account string, _ time.Duration, failed, timedOut bool) {
 	c.log = append(c.log, fmt.Sprintf("set-up %s %s %v %v", node, account, failed, timedOut))
@@ -31,6 +34,8 @@ func (c *clinic) Reported(node string, load float64) {
 func (c *clinic) Heard(node, account string, mos float64) {
 	c.log = append(c.log, fmt.Sprint("heard ", node, account, mos))
 }
+
+func (c *clinic) Checking(every time.Duration) { c.beats = append(c.beats, every) }
 
 func watchedRig(t *testing.T) (*rig, *clinic) {
 	r, c := newRig(t), new(clinic)

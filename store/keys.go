@@ -35,12 +35,12 @@ type objectKey struct {
 func (k objectKey) String() string { return string(k.kind) + " " + k.id }
 
 // kindTable lists the kinds by their bytes in keys; a number is never given to another kind.
-func kindTable() [19]tandem.Kind {
+func kindTable() [20]tandem.Kind {
 	return [...]tandem.Kind{
 		"", tandem.KindZone, tandem.KindCluster, tandem.KindNode, tandem.KindEdge, tandem.KindGroup,
 		tandem.KindAccount, tandem.KindPeer, tandem.KindUser, tandem.KindDevice, tandem.KindPermit, tandem.KindKey,
 		tandem.KindAssignment, tandem.KindLease, tandem.KindTSIGKey, tandem.KindView, tandem.KindRecordSet,
-		tandem.KindNumberRange, tandem.KindZoneKey,
+		tandem.KindNumberRange, tandem.KindZoneKey, tandem.KindHealth,
 	}
 }
 
@@ -64,7 +64,7 @@ func kindOf(number byte) tandem.Kind {
 
 // allKinds lists every kind, each after the kinds that it may refer to.
 func allKinds() []tandem.Kind {
-	return append(tandem.Kinds(), tandem.KindKey, tandem.KindPermit, tandem.KindAssignment, tandem.KindLease, tandem.KindZoneKey)
+	return append(tandem.Kinds(), tandem.KindKey, tandem.KindPermit, tandem.KindAssignment, tandem.KindLease, tandem.KindZoneKey, tandem.KindHealth)
 }
 
 // keyID is an id as it stands in keys: a zone's labels are reversed, so that a zone and all below

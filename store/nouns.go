@@ -210,3 +210,13 @@ func (s *Store) ZoneKey(ctx context.Context, by tandem.Principal, id string) (*t
 func (s *Store) ZoneKeys(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.ZoneKey, error) {
 	return list[*tandem.ZoneKey](ctx, s, by, tandem.KindZoneKey, "", after, limit)
 }
+
+// Health returns the last known state of a node.
+func (s *Store) Health(ctx context.Context, by tandem.Principal, node string) (*tandem.Health, error) {
+	return get[*tandem.Health](ctx, s, by, tandem.KindHealth, node)
+}
+
+// Healths returns a page of last known states, by node.
+func (s *Store) Healths(ctx context.Context, by tandem.Principal, after string, limit int) ([]*tandem.Health, error) {
+	return list[*tandem.Health](ctx, s, by, tandem.KindHealth, "", after, limit)
+}

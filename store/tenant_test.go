@@ -20,7 +20,7 @@ func TestOtherTenant(t *testing.T) {
 		&tandem.User{Head: head("u1"), Account: "1001"}, device("d1", "1001"),
 		&tandem.Permit{Head: head("p1"), Account: "1001", Device: "d1"},
 		&tandem.Key{Head: head("token/1"), Purpose: "token"}, &tandem.Assignment{Head: head("g1"), Cluster: "c1"},
-		&tandem.Lease{Head: head("edge2/g1"), Instance: "edge2", Group: "g1", Held: 3},
+		&tandem.Lease{Head: head("edge2/g1"), Instance: "edge2", Group: "g1", Held: 3}, &tandem.Health{Head: head("n1"), State: tandem.HealthDown},
 		trunk("t1", "1001"), account("1001"),
 	}
 	for _, o := range owned {
@@ -52,11 +52,11 @@ func TestOtherTenant(t *testing.T) {
 func walkMethods(t *testing.T, s *Store, by tandem.Principal) {
 	ids := map[string]string{
 		"Zone": "example.net", "Cluster": "c1", "Node": "n1", "Edge": "e1", "Group": "g1", "Account": "1001",
-		"Peer": "t1", "User": "u1", "Device": "d1", "Permit": "p1", "Key": "token/1", "Assignment": "g1", "Lease": "edge2/g1",
+		"Peer": "t1", "User": "u1", "Device": "d1", "Permit": "p1", "Key": "token/1", "Assignment": "g1", "Lease": "edge2/g1", "Health": "n1",
 		"TSIGKey": "k1", "View": "v1", "RecordSet": "www.example.net:TXT", "NumberRange": "r1", "ZoneKey": "example.net/1",
 	}
 	pages := map[string]bool{
-		"Zones": true, "Clusters": true, "Nodes": true, "Edges": true, "Groups": true, "Keys": true, "Assignments": true, "Leases": true,
+		"Zones": true, "Clusters": true, "Nodes": true, "Edges": true, "Groups": true, "Keys": true, "Assignments": true, "Leases": true, "Healths": true,
 		"Accounts": true, "Peers": true, "Users": true, "Devices": true, "Permits": true,
 		"TSIGKeys": true, "Views": true, "RecordSets": true, "NumberRanges": true, "ZoneKeys": true,
 	}

@@ -86,17 +86,28 @@ func (s *session) cluster(c *control.ClusterBalance, now time.Time) {
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		t.add(n.ID, nodeState(n), strconv.Itoa(n.Calls), strconv.Itoa(n.InSetUp), fmt.Sprintf("%.0f", n.Weight), score(n.Score),
-			part(n, "probe", n.RoundTrip, n.Loss), part(n, "set-up", n.Answer, n.Failed), loadOf(n), voiceOf(n), since(n.Since, now), n.Why)
+			part(n, "probe", n.RoundTrip, n.Loss), part(n, "set-up", n.Answer, n.Failed), loadOf(n), voiceOf(n), since(n.Since, now), whyNode(n))
 	}
 	t.print(s.out, s.width())
 }
 
-// nodeState is how a node was set by hand, else how it was found.
+// nodeState is how a node was set or forced by hand, else how it was found.
 func nodeState(n *control.NodeBalance) string {
 	if n.Wanted != tandem.NodeActive {
 		return string(n.Wanted)
 	}
+	if n.Forced != nil {
+		return "forced " + string(n.Forced.State)
+	}
 	return n.State
+}
+
+// whyNode says why a node takes no calls, or on whose word it does.
+func whyNode(n *control.NodeBalance) string {
+	if n.Why == "" && n.Forced != nil {
+		return n.Forced.String() + ", found " + n.Found
+	}
+	return n.Why
 }
 
 // part is a time with a share that was lost, "-" when that part is not known.

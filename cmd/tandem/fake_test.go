@@ -87,7 +87,7 @@ func serve(t *testing.T) string {
 	cfg := control.Config{Socket: filepath.Join(t.TempDir(), "tandem.sock")}
 	s, err := control.New(cfg, control.Deps{
 		Store: m, Reader: m, Seal: seal{},
-		Trace: func(name string, _ netip.Addr) ([]tandem.Step, error) {
+		Trace: func(name string, _ netip.Prefix) ([]tandem.Step, error) {
 			if name == "nothing.example" {
 				return nil, errors.New(name + " lies in no zone of ours")
 			}

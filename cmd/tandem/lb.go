@@ -90,6 +90,16 @@ func (s *session) balance(b control.Balance, of control.BalanceOf) {
 	if b.Leases != nil {
 		s.printf("\n%s\n", leases(b, of.Group))
 	}
+	if b.Checks != nil && b.Checks.Stalled {
+		s.printf("\nthe checker of nodes stands still: their states are those from before that\n")
+	}
+	for i := range b.Clusters {
+		for _, n := range b.Clusters[i].Nodes {
+			if n.Forced != nil {
+				s.printf("\nnode %s: %s, found %s\n", n.ID, n.Forced, n.Found)
+			}
+		}
+	}
 	if of.Group != "" {
 		return
 	}

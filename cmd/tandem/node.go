@@ -9,14 +9,14 @@ import (
 )
 
 func newNode(s *session) *cobra.Command {
-	return group("node", "Drain feature servers, take them out, have them back",
+	return group("node", "Drain feature servers, take them out, have them back, force their health",
 		newNodeState(s, "drain", tandem.NodeDraining, "Give a node no new calls",
 			"Gives a node no new calls; those that are up go on until they end. tandem cluster show CLUSTER\n--watch tells how many are left. tandem node undrain has it back."),
 		newNodeState(s, "undrain", tandem.NodeActive, "Have a node back",
 			"Has a node back that was drained or taken out. It gets new calls when it is found good, or is not\nmeasured."),
 		newNodeState(s, "out", tandem.NodeOut, "Take a node out at once",
 			"Takes a node out: nothing new goes there. To wait until it is empty, drain it first."),
-		newNodeLoad(s))
+		newNodeForce(s), newNodeLoad(s))
 }
 
 func newNodeState(s *session, verb string, state tandem.NodeState, short, long string) *cobra.Command {

@@ -4,6 +4,7 @@
 package batch
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -27,7 +28,7 @@ const (
 )
 
 // hold is how long a socket that is in use is waited for without Go's scheduler knowing.
-const hold = 2 * time.Millisecond
+const hold = 8 * time.Millisecond
 
 // patience is how long a full send buffer is waited for before the rest of a batch is given up.
 const patience = 10 * time.Millisecond
@@ -101,7 +102,7 @@ func duplicate(fd int) (*os.File, error) {
 }
 
 // New returns the socket of file, which Detach made, with its buffers. With held, Receive keeps its
-// processor of Go's scheduler for up to 2 ms while it waits: that is for a program that has more
+// processor of Go's scheduler for up to 8 ms while it waits: that is for a program that has more
 // processors of that kind than it has such goroutines. Close closes the file, too.
 func New(file *os.File, held bool) (*Conn, error) {
 	raw, err := file.SyscallConn()
@@ -221,6 +222,39 @@ func (c *Conn) From(i int) netip.Addr {
 
 // Answer returns the buffer for the answer to datagram i, AnswerSize long.
 func (c *Conn) Answer(i int) []byte { return c.slots[i].answer[:AnswerSize] }
+
+// Return is the way back to where a datagram came from, for an answer that cannot be given at once.
+type Return struct {
+	to      netip.AddrPort
+	ipv4    bool // the socket is
+	control []byte
+}
+
+// Return returns the way back for datagram i.
+func (c *Conn) Return(i int) Return {
+	s, of := &c.slots[i], &c.in[i].header
+	port := *(*[2]byte)(pointer(&s.from.Port))
+	return Return{
+		to:      netip.AddrPortFrom(c.From(i), uint16(port[0])<<8|uint16(port[1])),
+		ipv4:    s.from.Family == unix.AF_INET,
+		control: bytes.Clone(replyFrom(s.control[:of.Controllen])),
+	}
+}
+
+// SendLater sends an answer back. It may be called by any goroutine, until Close.
+func (c *Conn) SendLater(b []byte, back Return) error {
+	var to unix.Sockaddr
+	if addr := back.to.Addr(); back.ipv4 {
+		to = &unix.SockaddrInet4{Port: int(back.to.Port()), Addr: addr.As4()}
+	} else {
+		to = &unix.SockaddrInet6{Port: int(back.to.Port()), Addr: addr.As16()}
+	}
+	var failed error
+	err := c.raw.Control(func(fd uintptr) {
+		_, failed = unix.SendmsgN(int(fd), b, back.control, to, unix.MSG_DONTWAIT)
+	})
+	return errors.Join(err, failed)
+}
 
 // Reply queues the first n octets of the answer to datagram i for Send.
 func (c *Conn) Reply(i, n int) {

@@ -108,11 +108,11 @@ func (c *call) trace() error {
 	if q.Get("name") == "" {
 		return refuse(http.StatusBadRequest, "name: is missing: the name to explain")
 	}
-	var from netip.Addr
+	var from netip.Prefix
 	if text := q.Get("from"); text != "" {
 		var err error
-		if from, err = netip.ParseAddr(text); err != nil {
-			return refuse(http.StatusBadRequest, "from: %.60q is not an IP address", text)
+		if from, err = network(text); err != nil {
+			return refuse(http.StatusBadRequest, "from: %.60q is neither an IP address nor a network such as 192.0.2.0/24", text)
 		}
 	}
 	steps, err := c.server.deps.Trace(q.Get("name"), from)
@@ -120,6 +120,16 @@ func (c *call) trace() error {
 		return refuse(http.StatusNotFound, "%v", err)
 	}
 	return c.answer(steps)
+}
+
+// network reads a network, or an address as the network of it alone.
+func network(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Masked(), err
 }
 
 // account returns the account that the query limits the answer to, "" for all.

@@ -77,7 +77,7 @@ type run struct {
 // start reads and checks each document by itself.
 func (s *Server) start(ctx context.Context, by tandem.Principal, b body, bare bool, emit func(Event)) (*run, error) {
 	r := &run{deps: s.deps, by: by, emit: emit, bad: make(map[int32]bool), faults: faultList{file: b.name}}
-	p := parser{schema: s.schema, checkZone: s.deps.CheckZone, bare: bare, timeZones: new(timeZones)}
+	p := parser{schema: s.schema, checkZone: s.deps.CheckZone, checkSet: s.deps.CheckRecordSet, bare: bare, timeZones: new(timeZones)}
 	var err error
 	r.file, err = openFile(ctx, b.name, b.in, b.size, p, &r.faults, func(done int64) {
 		emit(Event{Progress: &Progress{Phase: "read", Done: done, Total: b.size}})
@@ -169,7 +169,7 @@ func nameOf(o tandem.Object) string { return string(o.Kind()) + " " + o.Header()
 func (r *run) resolver(write bool) *resolver {
 	return &resolver{
 		reader: r.deps.Reader, seal: r.deps.Seal, by: r.by, write: write,
-		accounts: make(map[string]*tandem.Account),
+		accounts: make(map[string]*tandem.Account), sets: make(map[string]*tandem.RecordSet),
 	}
 }
 

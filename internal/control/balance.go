@@ -24,7 +24,14 @@ type Balance struct {
 	Total    int              `json:"total" explain:"Groups that there are."`
 	Unplaced int              `json:"unplaced" explain:"Groups that no cluster can take; their calls are refused."`
 	Calls    int              `json:"calls" explain:"Calls up or in set-up."`
+	Checks   *Checks          `json:"checks,omitempty" explain:"How nodes are checked; absent: they are not."`
 	Leases   *LeaseBalance    `json:"leases,omitempty" explain:"How this instance shares permitted numbers with others; absent: it does not."`
+}
+
+// Checks is how nodes are checked.
+type Checks struct {
+	Interval float64 `json:"interval" explain:"Seconds between two checks of one node, as it is now: longer than configured when there are too many nodes."`
+	Stalled  bool    `json:"stalled,omitempty" explain:"The checker stands still; nodes keep the states that they had."`
 }
 
 // LeaseBalance is how an instance shares what groups are permitted with others.
@@ -60,7 +67,9 @@ type ClusterBalance struct {
 // NodeBalance is one node as it stands.
 type NodeBalance struct {
 	ID        string             `json:"id" explain:"The node."`
-	State     string             `json:"state" explain:"As found: good, unknown, degraded or down."`
+	State     string             `json:"state" explain:"good, unknown, degraded or down: as found, or as an operator has forced it."`
+	Found     string             `json:"found,omitempty" explain:"As found, where an operator has forced another."`
+	Forced    *tandem.Force      `json:"forced,omitempty" explain:"An operator's word that counts instead of checks."`
 	Wanted    tandem.NodeState   `json:"wanted" explain:"As set by hand: active, draining or out."`
 	Available bool               `json:"available" explain:"It takes calls."`
 	Why       string             `json:"why,omitempty" explain:"Why it takes none."`
@@ -75,6 +84,8 @@ type NodeBalance struct {
 	Failed    float64            `json:"failed,omitempty" explain:"Share of set-ups that failed, 0 to 1."`
 	Load      float64            `json:"load,omitempty" explain:"As the node says: 0 idle, 1 full."`
 	Since     time.Time          `json:"since,omitzero" explain:"When its state was found."`
+	Checked   time.Time          `json:"checked,omitzero" explain:"When a check or call last told something; absent: not since the start."`
+	Recalled  bool               `json:"recalled,omitempty" explain:"Its state is of before the last start, and nothing has confirmed it yet."`
 }
 
 // GroupBalance is one group as it stands.

@@ -30,6 +30,9 @@ func balanceOperations() []operation {
 			id: "setNodeState", method: http.MethodPost, path: "/v1/nodes/{id}/state", takes: WantedState{}, gives: StateSet{}, handle: (*call).nodeState,
 			summary: "Drains a node, takes it out, or has it back.",
 		}, {
+			id: "forceNode", method: http.MethodPost, path: "/v1/nodes/{id}/force", takes: ForceRequest{}, gives: ForceSet{}, handle: (*call).forceNode,
+			summary: "Has an operator's word on a node's health count instead of checks, or takes it back.",
+		}, {
 			id: "reportLoad", method: http.MethodPost, path: "/v1/nodes/{id}/load", takes: ReportedLoad{}, gives: NodeBalance{}, handle: (*call).nodeLoad,
 			summary: "Takes the load that a node reports; it counts as a part of its quality.",
 		},

@@ -104,7 +104,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return out, c.ask(ctx, http.MethodGet, "/v1/status", nil, nil, &out)
 }
 
-// Trace explains what DNS answers for a name to a client at from, "" for the server's machine.
+// Trace explains what DNS answers for a name to clients at from, an address or a network, "" for the
+// server's machine.
 func (c *Client) Trace(ctx context.Context, name, from string) ([]tandem.Step, error) {
 	q := url.Values{"name": {name}}
 	if from != "" {

@@ -88,8 +88,10 @@ type Deps struct {
 	Seal   Seal
 	// CheckZone reports faults in a zone's plain records.
 	CheckZone func(*tandem.Zone) error
-	// Trace explains what DNS answers for a name to a client at from (invalid: this machine).
-	Trace func(name string, from netip.Addr) ([]tandem.Step, error)
+	// CheckRecordSet reports faults in a record set's records.
+	CheckRecordSet func(*tandem.RecordSet) error
+	// Trace explains what DNS answers for a name to clients of a network (invalid: this machine).
+	Trace func(name string, from netip.Prefix) ([]tandem.Step, error)
 	// Signer answers for the keys of zones.
 	Signer        Signer
 	Registrations func(by tandem.Principal, account string) []tandem.Binding

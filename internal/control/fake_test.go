@@ -187,7 +187,7 @@ func deps(m *memory) control.Deps {
 	}
 	return control.Deps{
 		Store: m, Reader: m, Seal: seal{},
-		Trace: func(name string, _ netip.Addr) ([]tandem.Step, error) {
+		Trace: func(name string, _ netip.Prefix) ([]tandem.Step, error) {
 			return []tandem.Step{{What: "zone", Text: name + " lies in voice.example.net"}}, nil
 		},
 		Registrations: func(by tandem.Principal, account string) []tandem.Binding {
@@ -207,6 +207,12 @@ func deps(m *memory) control.Deps {
 		Status: func() control.Status { return control.Status{Version: "test", Started: began, Revision: m.rev} },
 		Verify: func(context.Context) (control.Verified, error) { return control.Verified{Values: 3}, nil },
 		Backup: func(context.Context, string) error { return nil },
+		CheckRecordSet: func(r *tandem.RecordSet) error {
+			if len(r.Records) > 0 && r.Records[0] == "!" {
+				return tandem.FieldError{Field: "records[0]", Reason: "! is not data"}
+			}
+			return nil
+		},
 		CheckZone: func(z *tandem.Zone) error {
 			if i := bytes.IndexByte([]byte(z.Records), '!'); i >= 0 {
 				return tandem.FieldError{Field: "records", Reason: "line 1: ! is not a record"}

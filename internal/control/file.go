@@ -90,6 +90,7 @@ func openFile(ctx context.Context, name string, in io.ReaderAt, size int64, p pa
 type parser struct {
 	schema    *schema
 	checkZone func(*tandem.Zone) error
+	checkSet  func(*tandem.RecordSet) error
 	bare      bool
 	timeZones *timeZones
 }
@@ -136,7 +137,7 @@ func (p parser) read(f format, r raw) (out read, ok bool) {
 	return out, true
 }
 
-// check asks the vocabulary, and for a zone's records whoever serves them.
+// check asks the vocabulary, and for records whoever serves them.
 func (p parser) check(o tandem.Object) tandem.FieldErrors {
 	if p.bare {
 		if o.Header().ID == "" {
@@ -147,6 +148,9 @@ func (p parser) check(o tandem.Object) tandem.FieldErrors {
 	err := o.Validate()
 	if z, ok := o.(*tandem.Zone); ok && err == nil && z.Records != "" && p.checkZone != nil {
 		err = p.checkZone(z)
+	}
+	if r, ok := o.(*tandem.RecordSet); ok && err == nil && p.checkSet != nil {
+		err = p.checkSet(r)
 	}
 	faults := fieldErrors(err)
 	if a, ok := o.(*tandem.Account); ok {

@@ -22,6 +22,8 @@ type resolver struct {
 	write bool
 	// accounts are those of the batch: not stored yet, but their devices need them.
 	accounts map[string]*tandem.Account
+	// sets are the record sets of the batch up to now.
+	sets map[string]*tandem.RecordSet
 }
 
 // Action is what a document does to the store.
@@ -107,6 +109,8 @@ func (r *resolver) complete(ctx context.Context, o, old tandem.Object) error {
 	case *tandem.TSIGKey:
 		before, _ := old.(*tandem.TSIGKey)
 		return r.tsigKey(o, before)
+	case *tandem.RecordSet:
+		return r.recordSet(ctx, o)
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func actOperations() []operation {
 		}, {
 			id: "traceDNS", method: http.MethodGet, path: "/v1/dns/trace", admin: true, gives: []tandem.Step(nil), handle: (*call).trace,
 			summary: "Explains what DNS answers for a name.",
-			query:   []parameter{{"name", "The name asked for."}, {"from", "Address of the client that asks; absent: this machine."}},
+			query:   []parameter{{"name", "The name asked for."}, {"from", "Address or network of the clients that ask; absent: this machine."}},
 		}, {
 			id: "traceSIP", method: http.MethodGet, path: "/v1/sip/trace", gives: tandem.TraceLine{}, handle: (*call).sipTrace, streams: true,
 			summary: "Gives SIP messages as they pass: server-sent events if asked for, else one JSON value a line, with empty lines between while nothing happens. A reader that is too slow is told how many it missed. Administrators see every message, others those of their account's calls.",

@@ -58,6 +58,7 @@ numbers: [+15550100]
 kind: Account
 id: b1
 zone: voice.example.net
+labels: [{label: bravo}]
 group: g1
 ---
 kind: User

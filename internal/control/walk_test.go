@@ -56,7 +56,7 @@ func (d *door) ask(by tandem.Principal, method, path, body string) (int, string)
 var foreign = map[string]string{
 	"zones": "voice.example.net", "clusters": "c1", "nodes": "n1", "edges": "e1", "groups": "g1",
 	"calls": "2", "accounts": "b1", "peers": "p1", "users": "u2", "devices": "d2",
-	"tsigkeys": "k1", "views": "v1", "recordsets": "www.voice.example.net:TXT", "numberranges": "r1",
+	"tsigkeys": "k1", "views": "v1", "recordsets": "www.bravo.voice.example.net:TXT", "numberranges": "r1",
 }
 
 const foreignObjects = `
@@ -81,9 +81,9 @@ id: v1
 networks: [192.0.2.0/24]
 ---
 kind: RecordSet
-id: www.voice.example.net:TXT
+id: www.bravo.voice.example.net:TXT
 zone: voice.example.net
-name: www.voice.example.net
+name: www.bravo.voice.example.net
 type: TXT
 records: ["hello"]
 account: b1
@@ -126,8 +126,8 @@ func TestTenantWalk(t *testing.T) {
 			}
 		}
 	}
-	if walked != 13*2+11 {
-		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+11)
+	if walked != 13*2+12 {
+		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+12)
 	}
 	if d.m.commits != commits {
 		t.Errorf("something was written: %d commits", d.m.commits-commits)

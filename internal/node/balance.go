@@ -1,10 +1,7 @@
 package node
 
 import (
-	"cmp"
 	"context"
-	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,14 +30,27 @@ func (b *builder) buildLB() (err error) {
 	if b.planner, err = lb.NewPlanner(cfg, lb.PlannerDeps{Balancer: b.balancer, Store: b.store}, b.log); err != nil {
 		return err
 	}
+	if b.keeper, err = lb.NewKeeper(b.balancer, b.store, b.log); err != nil {
+		return err
+	}
+	b.teller = newTeller(b.balancer)
 	b.mu.Lock()
 	b.settled = b.planner.Settled
 	b.mu.Unlock()
 	b.parts = append(b.parts, part{
-		name: "lb", run: b.runLB, apply: b.planner.Apply, restored: b.planner.Restored,
+		name: "lb", run: b.runLB,
+		apply: func(changes []tandem.Change) {
+			b.planner.Apply(changes)
+			b.keeper.Apply(changes)
+		},
+		restored: func(revision tandem.Revision) {
+			b.planner.Restored(revision)
+			b.teller.tell() // before the first answer
+		},
 		metrics: func(emit func(tandem.Sample)) {
 			b.balancer.Metrics(emit)
 			b.planner.Metrics(emit)
+			b.keeper.Metrics(emit)
 		},
 	})
 	return nil
@@ -60,34 +70,12 @@ func (b *builder) buildLeases(cfg Leases) (lb.Leases, error) {
 }
 
 func (b *builder) runLB(ctx context.Context) error {
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return b.balancer.Run(ctx) })
-	both.Go(func() error { return b.planner.Run(ctx) })
-	if b.health != nil {
-		both.Go(func() error { return tellHealth(ctx, b.balancer, b.health) })
-	}
-	return both.Wait()
-}
-
-// tellHealth tells how the nodes stand whenever that has changed, until ctx ends.
-func tellHealth(ctx context.Context, balancer *lb.Balancer, tell func([]tandem.NodeHealth)) error {
-	const often = 250 * time.Millisecond
-	ticker := time.NewTicker(often)
-	defer ticker.Stop()
-	var told []tandem.NodeHealth
-	for {
-		now := balancer.Table().Health()
-		slices.SortFunc(now, func(x, y tandem.NodeHealth) int { return cmp.Compare(x.Node, y.Node) })
-		if !slices.Equal(now, told) {
-			tell(now)
-			told = now
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return b.balancer.Run(ctx) })
+	all.Go(func() error { return b.planner.Run(ctx) })
+	all.Go(func() error { return b.keeper.Run(ctx) })
+	all.Go(func() error { return b.teller.run(ctx) })
+	return all.Wait()
 }
 
 // reportLoad takes a node's load so that the next look shows it.

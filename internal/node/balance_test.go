@@ -144,7 +144,9 @@ func TestTellHealth(t *testing.T) {
 			b.PutNode(&tandem.Node{Head: tandem.Head{ID: id}, Cluster: "c"})
 		}
 		go func() { _ = b.Run(ctx) }()
-		go func() { _ = tellHealth(ctx, b, func(list []tandem.NodeHealth) { told = append(told, list) }) }()
+		teller := newTeller(b)
+		teller.hear = func(list []tandem.NodeHealth) { told = append(told, list) }
+		go func() { _ = teller.run(ctx) }()
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		if len(told) != 1 || len(told[0]) != 2 {
@@ -152,10 +154,15 @@ func TestTellHealth(t *testing.T) {
 		}
 		b.Probed("n2", time.Millisecond, true) // it was there
 		b.Broken("n2", "refused")
+		synctest.Wait() // and no time passes
+		if last := told[len(told)-1]; last[1].State != tandem.HealthDown || last[0].State == tandem.HealthDown {
+			t.Errorf("told %v, want n2 down at once", last)
+		}
+		many := len(told)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(told) != 2 || !told[1][1].Down || told[1][0].Down {
-			t.Errorf("told %v, want n2 down the second time", told)
+		if len(told) != many {
+			t.Errorf("told %d times more though nothing changed", len(told)-many)
 		}
 	})
 }

@@ -27,6 +27,9 @@ func (v balanceView) Balance() control.Balance {
 		byID[all.Clusters[i].ID] = &all.Clusters[i]
 		all.Calls += all.Clusters[i].Calls
 	}
+	if is := v.balancer.Checks(); is.Every > 0 {
+		all.Checks = &control.Checks{Interval: is.Every.Seconds(), Stalled: is.Stalled}
+	}
 	var lent map[string][]control.GroupLease
 	all.Leases, lent = v.lease()
 	var placed []control.GroupBalance
@@ -183,6 +186,10 @@ func nodeBalance(n *lb.NodeStatus) control.NodeBalance {
 		ID: n.ID, State: string(n.State), Wanted: n.Wanted, Available: n.Available, Why: n.Why, Calls: n.Calls, InSetUp: n.InSetUp,
 		Weight: n.Weight, Score: known(n.Score), RoundTrip: milliseconds(n.RoundTrip), Loss: n.Loss,
 		Answer: milliseconds(n.Answer), Failed: n.Failed, Load: n.Load, Since: n.Since,
+		Checked: n.Checked, Recalled: n.Recalled, Forced: n.Forced,
+	}
+	if n.Forced != nil {
+		is.Found = string(n.Found)
 	}
 	if len(n.Parts) > 0 {
 		is.Parts = make(map[string]float64, len(n.Parts))

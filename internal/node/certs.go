@@ -187,15 +187,15 @@ func (a *authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	return a.leaf(name)
 }
 
-// leaf returns a certificate for name, from the cache while it is young enough.
-func (a *authority) leaf(name string) (*tls.Certificate, error) {
+// leaf returns a certificate for names, from the cache while it is young enough.
+func (a *authority) leaf(names ...string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.now()
+	now, name := a.now(), strings.Join(names, " ")
 	if c := a.leafs[name]; c != nil && now.Before(c.Leaf.NotBefore.Add(leafRenew)) {
 		return c, nil
 	}
-	c, err := a.sign(name, now)
+	c, err := a.sign(names, now)
 	if err != nil {
 		return nil, fmt.Errorf("certificate for %s: %w", name, err)
 	}
@@ -209,8 +209,8 @@ func (a *authority) leaf(name string) (*tls.Certificate, error) {
 	return c, nil
 }
 
-// sign makes a certificate for one name or address.
-func (a *authority) sign(name string, now time.Time) (*tls.Certificate, error) {
+// sign makes a certificate for names and addresses.
+func (a *authority) sign(names []string, now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -220,10 +220,12 @@ func (a *authority) sign(name string, now time.Time) (*tls.Certificate, error) {
 		NotBefore:    now.Add(-clockSlip), NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	if ip := net.ParseIP(name); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{name}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.ca, key.Public(), a.key)
 	if err != nil {

@@ -105,6 +105,9 @@ func (c *Config) resolve(dir string) {
 	if c.Control != nil {
 		paths = append(paths, &c.Control.Socket, &c.Control.Spool)
 	}
+	if c.DNS != nil {
+		paths = append(paths, c.DNS.TLS.Files()...)
+	}
 	if c.LB != nil && c.LB.Leases != nil {
 		paths = append(paths, c.LB.Leases.files()...)
 	}

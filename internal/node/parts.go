@@ -38,8 +38,9 @@ type builder struct {
 
 	balancer *lb.Balancer
 	planner  *lb.Planner
-	leases   leaser                    // nil: none are configured
-	health   func([]tandem.NodeHealth) // told how nodes stand, when that changes; nil: nobody
+	keeper   *lb.Keeper
+	teller   *teller
+	leases   leaser // nil: none are configured
 
 	dns       *dnsd.Server
 	sip       *sipproxy.Server
@@ -54,7 +55,7 @@ func (n *Node) build(kept *store.Store) ([]part, error) {
 		wanted bool
 		build  func() error
 	}{
-		{n.cfg.HTTP != nil || n.cfg.Provision != nil, b.buildAuthority},
+		{n.cfg.HTTP != nil || n.cfg.Provision != nil || n.cfg.DNS != nil && n.cfg.DNS.Encrypts(), b.buildAuthority},
 		{n.cfg.LB != nil || n.cfg.SIP != nil, b.buildLB},
 		{n.cfg.DNS != nil, b.buildDNS},
 		{n.cfg.SIP != nil, b.buildSIP},
@@ -86,16 +87,36 @@ func (b *builder) buildAuthority() (err error) {
 }
 
 func (b *builder) buildDNS() (err error) {
-	b.dns, err = dnsd.New(*b.cfg.DNS, dnsd.Deps{Store: b.store, Seal: b.store}, b.log)
+	deps := dnsd.Deps{Store: b.store, Seal: b.store}
+	if b.certs != nil {
+		deps.GetCertificate = b.certs.dnsCertificate(b.cfg.DNS.Host)
+	}
+	b.dns, err = dnsd.New(*b.cfg.DNS, deps, b.log)
 	if err != nil {
 		return err
 	}
-	b.health = b.dns.Health
+	if b.teller != nil {
+		b.teller.hear = b.dns.Health
+	}
 	b.parts = append(b.parts, part{
 		name: "dns", listen: b.dns.Listen, run: b.dns.Run, apply: b.dns.Apply, restored: b.dns.Restored, metrics: b.dns.Metrics,
-		addrs: func() map[string][]string { return map[string][]string{"dns": texts(b.dns.Addrs())} },
+		addrs: b.dnsAddrs,
 	})
 	return nil
+}
+
+// dnsAddrs names the addresses by their transport, and those for proxies.
+func (b *builder) dnsAddrs() map[string][]string {
+	all := map[string][]string{"dns": texts(b.dns.Addrs())}
+	plain, secure := b.dns.AddrsProxy()
+	for name, at := range map[string][]netip.AddrPort{
+		"dns/tls": b.dns.AddrsTLS(), "dns/quic": b.dns.AddrsQUIC(), "dns/proxy": plain, "dns/proxy/tls": secure,
+	} {
+		if len(at) > 0 {
+			all[name] = texts(at)
+		}
+	}
+	return all
 }
 
 func (b *builder) buildSIP() (err error) {
@@ -229,8 +250,8 @@ func (b *builder) buildControl() error {
 func (b *builder) controlDeps() control.Deps {
 	deps := control.Deps{
 		Store: b.store, Reader: b.store, Seal: b.store,
-		CheckZone: dnsd.CheckRecords,
-		Served:    b.Served, Status: b.status, CallLog: b.store,
+		CheckZone: dnsd.CheckRecords, CheckRecordSet: dnsd.CheckRecordSet,
+		Served: b.Served, Status: b.status, CallLog: b.store,
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {
@@ -252,10 +273,13 @@ func (b *builder) controlDeps() control.Deps {
 	return deps
 }
 
-// trace asks as this machine when the asker names no client.
-func (b *builder) trace(name string, from netip.Addr) ([]tandem.Step, error) {
+// trace asks as this machine when the asker names no clients. It tells when nodes were checked last.
+func (b *builder) trace(name string, from netip.Prefix) ([]tandem.Step, error) {
 	if !from.IsValid() {
-		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		from = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 32)
+	}
+	if b.teller != nil {
+		b.teller.say(true)
 	}
 	return b.dns.Trace(name, from), nil
 }

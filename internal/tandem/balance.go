@@ -69,14 +69,3 @@ type Refusal struct {
 	Group      string        // that failed it
 	RetryAfter time.Duration // zero for 486
 }
-
-// NodeHealth is what balancing found out about one node, for those who answer with it.
-type NodeHealth struct {
-	Node     string
-	Down     bool // answers nothing
-	Degraded bool // its quality is too low for new calls
-	// Share is the part of its configured weight that the node should get now, 0 to 1: less while it
-	// is slow, loaded, or has just come back.
-	Share float64
-	Why   string // why it is down or degraded
-}

@@ -127,6 +127,7 @@ func (c *Cluster) Validate() error {
 	var e FieldErrors
 	checkID(&e, c.ID)
 	checkLimit(&e, "capacity", c.Capacity)
+	c.Health.check(&e)
 	return e.err()
 }
 
@@ -146,6 +147,7 @@ func (n *Node) Validate() error {
 	default:
 		e.add("state", "%q is not active, draining or out", n.State)
 	}
+	n.Force.check(&e)
 	return e.err()
 }
 

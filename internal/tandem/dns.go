@@ -42,10 +42,10 @@ const (
 // trailing dot.
 type Zone struct {
 	Head
-	Role        ZoneRole       `json:"role" cbor:"2,keyasint,omitempty" explain:"accounts (holds inbound names), service (holds forwarding names, answered only on its networks) or plain."`
+	Role        ZoneRole       `json:"role" cbor:"2,keyasint,omitempty" explain:"accounts (holds inbound names), service (holds forwarding names, answered only on its networks), plain, enum (holds numbers, answered only on its networks) or catalog (lists zones)."`
 	ServiceZone string         `json:"serviceZone,omitempty" cbor:"3,keyasint,omitempty" explain:"For a zone with role accounts: the zone that holds its accounts' forwarding names."`
 	Edges       []string       `json:"edges,omitempty" cbor:"4,keyasint,omitempty" explain:"Connection points of accounts that name none of their own: edge ids."`
-	Networks    []netip.Prefix `json:"networks,omitempty" cbor:"5,keyasint,omitempty" explain:"Client networks that are answered; all others get REFUSED. Empty: everybody, or for a service zone nobody but this machine's loopback."`
+	Networks    []netip.Prefix `json:"networks,omitempty" cbor:"5,keyasint,omitempty" explain:"Client networks that are answered; all others get REFUSED. Empty: everybody, or for a service or enum zone nobody but this machine's loopback."`
 	NameServers []NameServer   `json:"nameServers,omitempty" cbor:"6,keyasint,omitempty" explain:"The NS set at the apex, with addresses for those inside the zone. Empty: ns.<apex> at the addresses of the first edge."`
 	Hostmaster  string         `json:"hostmaster,omitempty" cbor:"7,keyasint,omitempty" explain:"Mailbox of the zone's keeper as a domain name (SOA RNAME). Default hostmaster.<apex>."`
 	TTL         TTL            `json:"ttl,omitzero" cbor:"8,keyasint,omitempty" explain:"Times to live of composed records, in seconds."`
@@ -273,8 +273,9 @@ type Edge struct {
 // Cluster is a set of feature servers that serve together; Nodes name the cluster they are in.
 type Cluster struct {
 	Head
-	Name     string `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
-	Capacity *int   `json:"capacity,omitempty" cbor:"3,keyasint,omitempty" explain:"Communications that it can hold at once: tier 1 assigns it groups that expect no more together. Left out: no bound."`
+	Name     string         `json:"name,omitempty" cbor:"2,keyasint,omitempty" explain:"What people call it."`
+	Capacity *int           `json:"capacity,omitempty" cbor:"3,keyasint,omitempty" explain:"Communications that it can hold at once: tier 1 assigns it groups that expect no more together. Left out: no bound."`
+	Health   *ClusterHealth `json:"health,omitempty" cbor:"4,keyasint,omitempty" explain:"How checks of its nodes become states, and what is answered when all are down."`
 }
 
 // NodeState is what an operator wants of a node.
@@ -297,6 +298,7 @@ type Node struct {
 	Weight    uint16        `json:"weight,omitempty" cbor:"6,keyasint,omitempty" explain:"Share of the cluster's work, relative to its neighbours of the same priority. Default 100."`
 	Types     []RequestType `json:"types,omitempty" cbor:"7,keyasint,omitempty" explain:"Request types it serves. Empty: all."`
 	State     NodeState     `json:"state,omitempty" cbor:"8,keyasint,omitempty" explain:"active, draining (no new work) or out (none at all). Default active."`
+	Force     *Force        `json:"force,omitempty" cbor:"9,keyasint,omitempty" explain:"An operator's word on the node's health, which counts instead of checks: tandem node force."`
 }
 
 // Serves reports whether n takes requests of type t.

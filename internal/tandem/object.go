@@ -2,7 +2,7 @@
 // value of one of them worth trusting. It does no I/O, starts no goroutine and reads no clock.
 //
 // Two families live here. Objects (Zone, Account, Group, Cluster, Node, Edge, Peer, User, Device,
-// TSIGKey, View, RecordSet, NumberRange, and the internal Permit, Key, Assignment, Lease and ZoneKey) are declarative: they are applied, stored under a revision and
+// TSIGKey, View, RecordSet, NumberRange, and the internal Permit, Key, Assignment, Lease, ZoneKey and Health) are declarative: they are applied, stored under a revision and
 // followed as Changes. Values (Target, Binding, Call, Step, Sample) pass between running parts.
 //
 // Struct tags carry what the product says about a field, once: `json` is its name in documents and
@@ -20,7 +20,7 @@ import (
 // Kind names a family of objects, as documents write it in their kind field.
 type Kind string
 
-// The kinds. Kinds lists those that people apply; Permit, Key, Assignment, Lease and ZoneKey are made by the product itself.
+// The kinds. Kinds lists those that people apply; Permit, Key, Assignment, Lease, ZoneKey and Health are made by the product itself.
 const (
 	KindZone       Kind = "Zone"
 	KindCluster    Kind = "Cluster"
@@ -35,6 +35,7 @@ const (
 	KindKey        Kind = "Key"
 	KindAssignment Kind = "Assignment"
 	KindLease      Kind = "Lease"
+	KindHealth     Kind = "Health"
 
 	KindTSIGKey     Kind = "TSIGKey"
 	KindView        Kind = "View"
@@ -90,6 +91,8 @@ func New(k Kind) Object {
 		return new(NumberRange)
 	case KindZoneKey:
 		return new(ZoneKey)
+	case KindHealth:
+		return new(Health)
 	}
 	return nil
 }

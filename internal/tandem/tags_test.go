@@ -18,6 +18,7 @@ func TestTags(t *testing.T) {
 	walkTags(t, reflect.TypeFor[tandem.Key](), false)
 	walkTags(t, reflect.TypeFor[tandem.Assignment](), true)
 	walkTags(t, reflect.TypeFor[tandem.Lease](), true)
+	walkTags(t, reflect.TypeFor[tandem.Health](), true)
 	walkTags(t, reflect.TypeFor[tandem.Binding](), true)
 	walkTags(t, reflect.TypeFor[tandem.Call](), true)
 }
