@@ -79,9 +79,5 @@ func (q *query) message(rcode int) *dns.Msg {
 
 // pack writes msg into out and returns its length, 0 when it is over the limit.
 func (q *query) pack(msg *dns.Msg, out []byte) int {
-	b, err := msg.PackBuffer(out)
-	if err != nil || len(b) > q.limit || len(b) > len(out) {
-		return 0
-	}
-	return copy(out, b)
+	return packMessage(msg, out[:min(len(out), q.limit)])
 }

@@ -30,8 +30,9 @@ type writer struct {
 
 	allDown map[uint32]tandem.AllDown // by cluster number, where one is not answered as configured
 
-	found map[string]*finding // by node id
-	round uint64              // counts the lists of nodes' health
+	faulty *faultyZones
+	found  map[string]*finding // by node id
+	round  uint64              // counts the lists of nodes' health
 
 	keys zoneKeys
 
@@ -62,7 +63,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
-		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, allDown: map[uint32]tandem.AllDown{},
+		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, faulty: &faultyZones{reasons: map[string]string{}}, allDown: map[uint32]tandem.AllDown{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
 		keys:   zoneKeys{byZone: map[uint32]map[string]*tandem.ZoneKey{}},
 		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{}, allViews: map[uint32]*tandem.View{},
@@ -158,16 +159,15 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		w.zoneAt.set(number, nil)
 		w.keys.touch(number)
 		w.carry(number, nil, nil)
+		w.faulty.forget(id)
 		return
 	}
 	service := noZone
 	if z.ServiceZone != "" {
 		service = w.zoneNumbers.of(z.ServiceZone)
 	}
-	built, err := newZone(z, number, service, w.numbersOf(w.edgeNumbers, z.Edges), serial)
-	if err != nil {
-		w.log.Error("zone served without its plain records", "zone", id, "err", err)
-	}
+	built, err := newZone(z, number, service, w.numbersOf(w.edgeNumbers, z.Edges), serial, w.zoneAt.get(number))
+	w.faulty.note(id, err, w.log)
 	w.carry(number, built, z)
 	built.signing = w.signingOf(built)
 	w.zoneAt.set(number, built)

@@ -76,7 +76,7 @@ func (s *Server) listenQUIC(addr netip.AddrPort, secure *tls.Config) (quicDoor, 
 		},
 	}
 	d.listener, err = d.transport.Listen(secure, &quic.Config{
-		HandshakeIdleTimeout: s.tcp.query, MaxIdleTimeout: s.tcp.idle,
+		HandshakeIdleTimeout: s.tcp.query, MaxIdleTimeout: s.tcp.idle + s.tcp.query, // so that the client hears of our own
 		MaxIncomingStreams: quicStreams, MaxIncomingUniStreams: -1, Allow0RTT: false,
 		InitialStreamReceiveWindow: quicQuery + 2, MaxStreamReceiveWindow: quicQuery + 2,
 		InitialConnectionReceiveWindow: quicWindow, MaxConnectionReceiveWindow: quicWindow,

@@ -1,28 +1,24 @@
 package dnsd
 
 import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
 
+	"tandem/dnsd/zonefile"
 	"tandem/internal/tandem"
 )
 
 // plainTTL is for zone text without $TTL, and for the SOA and NS records we compose.
 const plainTTL = 3600
-
-// mostGenerated bounds the records that zone text makes beyond one a line: a line of $GENERATE can
-// make 65,536, and thousands of such lines are quickly written.
-const mostGenerated = 1 << 16
-
-// mostTTL is the longest time to live (RFC 2181 section 8).
-const mostTTL = 1<<31 - 1
 
 // rrset is the records of one owner and type (RFC 2181 section 5).
 type rrset []dns.RR
@@ -48,70 +44,89 @@ type tree map[string]*node
 // CheckRecords reports whether zone's plain records can be served; the error is a
 // tandem.FieldError for the field records that names the line.
 func CheckRecords(zone *tandem.Zone) error {
-	_, err := plant(zone)
+	_, err := plant(zone, nil)
 	return err
 }
 
-// plant makes the tree of a zone's plain records, with the SOA and NS sets that it lacks.
-func plant(z *tandem.Zone) (tree, error) {
+// CountRecords returns how many records zone's plain records say, those of $GENERATE among them;
+// what is not well formed counts for nothing.
+func CountRecords(zone *tandem.Zone) int {
+	reader := zonefile.NewReader(strings.NewReader(zone.Records), zonefile.Options{Origin: originOf(zone.ID)})
+	for n := 0; ; {
+		_, err := reader.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return n
+		case err == nil:
+			n++
+		}
+	}
+}
+
+// plant makes the tree of a zone's plain records, with the SOA and NS sets that it lacks. What is wrong
+// ends it, or with skip is given to that and left out.
+func plant(z *tandem.Zone, skip func(error)) (tree, error) {
 	t := tree{}
 	apex, err := wireKey(z.ID)
 	if err != nil {
 		return nil, tandem.FieldError{Field: "id", Reason: "is not a domain name"}
 	}
 	t.at(apex, apex)
-	lines := &lineReader{Reader: strings.NewReader(z.Records), line: 1}
-	parser := dns.NewZoneParser(lines, z.ID+".", "")
-	parser.SetDefaultTTL(plainTTL)
-	buf := make([]byte, maxNameSize+10+streamSize)
-	for count := 1; ; count++ {
-		rr, ok := parser.Next()
-		if !ok {
+	reader := zonefile.NewReader(strings.NewReader(z.Records), zonefile.Options{Origin: originOf(z.ID), TTL: plainTTL})
+	for {
+		rec, err := reader.Next()
+		if errors.Is(err, io.EOF) {
 			break
 		}
-		reason := t.add(z, apex, rr, buf)
-		if count-lines.last() > mostGenerated {
-			reason = fmt.Sprintf("$GENERATE makes more than %d records", mostGenerated)
+		if err == nil {
+			err = t.plantOne(z, apex, &rec)
 		}
-		if reason != "" {
-			return nil, tandem.FieldError{Field: "records", Reason: fmt.Sprintf("line %d: %s", lines.last(), reason)}
+		switch {
+		case err == nil:
+		case skip != nil:
+			skip(err)
+		default:
+			return nil, tandem.FieldError{Field: "records", Reason: err.Error()}
 		}
-	}
-	if err := parser.Err(); err != nil {
-		return nil, tandem.FieldError{Field: "records", Reason: parseReason(err, lines.last())}
 	}
 	t.complete(z, apex)
 	return t, nil
 }
 
-// add puts one record of zone text in its place, or says why it cannot stand there. buf has room
-// for any record.
-func (t tree) add(z *tandem.Zone, apex string, rr dns.RR, buf []byte) string {
-	h := rr.Header()
-	key, err := wireKey(h.Name)
+// originOf returns a zone's apex in wire form, as names of its text without a dot end in it.
+func originOf(id string) string {
+	origin, err := zonefile.ParseName(id+".", "")
+	if err != nil {
+		return "\x00"
+	}
+	return origin
+}
+
+// plantOne puts one record of zone text in its place; the error names its line.
+func (t tree) plantOne(z *tandem.Zone, apex string, rec *zonefile.Record) error {
+	if reason := t.add(z, apex, rec); reason != "" {
+		return fmt.Errorf("line %d: %s", rec.Line, reason)
+	}
+	return nil
+}
+
+// add puts one record of zone text in its place, or says why it cannot stand there.
+func (t tree) add(z *tandem.Zone, apex string, rec *zonefile.Record) string {
+	name, key := zonefile.NameText(rec.Owner), zonefile.Fold(rec.Owner)
 	switch {
-	case h.Name == "":
-		return "no name, and no record before it to take one from"
-	case err != nil:
-		return fmt.Sprintf("%q is not a domain name", h.Name)
 	case !within(key, apex):
-		return fmt.Sprintf("%s lies outside %s", h.Name, z.ID)
-	case h.Class != dns.ClassINET:
-		return fmt.Sprintf("class %s is not IN", dns.Class(h.Class))
-	case h.Ttl > mostTTL:
-		return fmt.Sprintf("TTL %d is over %d", h.Ttl, mostTTL)
-	case h.Rrtype == dns.TypeSOA && key != apex:
-		return fmt.Sprintf("SOA at %s, which is not the apex", h.Name)
-	case h.Rrtype == dns.TypeNS && key == apex && len(z.NameServers) > 0:
+		return fmt.Sprintf("%s lies outside %s", name, z.ID)
+	case rec.Class != dns.ClassINET:
+		return fmt.Sprintf("class %s is not IN", dns.Class(rec.Class))
+	case rec.Type == dns.TypeSOA && key != apex:
+		return fmt.Sprintf("SOA at %s, which is not the apex", name)
+	case rec.Type == dns.TypeNS && key == apex && len(z.NameServers) > 0:
 		return "NS at the apex, where the zone's nameServers say who they are"
-	case h.Rrtype == dns.TypeCNAME && isServer(z, key):
-		return fmt.Sprintf("CNAME at %s, which is one of the zone's nameServers", h.Name) // RFC 2181 section 10.3
-	case isMeta(h.Rrtype):
-		return fmt.Sprintf("type %s cannot be stored", dns.Type(h.Rrtype))
+	case rec.Type == dns.TypeCNAME && isServer(z, key):
+		return fmt.Sprintf("CNAME at %s, which is one of the zone's nameServers", name) // RFC 2181 section 10.3
 	}
-	if rr, err = normal(rr, buf); err != nil {
-		return fmt.Sprintf("%s %s cannot be sent: %s", h.Name, dns.Type(h.Rrtype), strings.TrimPrefix(err.Error(), "dns: "))
-	}
+	rr := recordOf(rec)
+	h := rr.Header()
 	n := t.at(key, apex)
 	if reason := n.admits(rr, key == apex); reason != "" {
 		return reason
@@ -144,24 +159,26 @@ func isServer(z *tandem.Zone, key string) bool {
 	})
 }
 
-// normal returns rr as it looks after a journey over the wire, so that what is the same is spelled
-// the same: zone text may write any letter as \DDD. What could not be sent is an error.
-func normal(rr dns.RR, buf []byte) (dns.RR, error) {
-	n, err := dns.PackRR(rr, buf, 0, nil, false)
-	if err != nil {
-		return nil, err
-	}
-	if rr, _, err = dns.UnpackRR(buf[:n], 0); err != nil {
-		return nil, err
-	}
-	switch rr.(type) {
-	case *dns.APL, *dns.NULL, *dns.RFC3597: // may be empty
-	default:
-		if rr.Header().Rdlength == 0 {
-			return nil, errors.New("no data")
+// recordOf returns rec in the library's form, in that of RFC 3597 where the library would change it: it
+// knows fewer types, and some of them not right.
+func recordOf(rec *zonefile.Record) dns.RR {
+	buf := make([]byte, 0, len(rec.Owner)+10+len(rec.Data))
+	buf = append(buf, rec.Owner...)
+	buf = binary.BigEndian.AppendUint16(buf, rec.Type)
+	buf = binary.BigEndian.AppendUint16(buf, rec.Class)
+	buf = binary.BigEndian.AppendUint32(buf, rec.TTL)
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(rec.Data)))
+	buf = append(buf, rec.Data...)
+	rr, _, err := dns.UnpackRR(buf, 0)
+	if err == nil {
+		again := make([]byte, len(buf))
+		if n, err := dns.PackRR(rr, again, 0, nil, false); err == nil && bytes.Equal(again[:n], buf) {
+			return rr
 		}
 	}
-	return rr, nil
+	generic := &dns.RFC3597{Hdr: header(zonefile.NameText(rec.Owner), rec.Type, rec.TTL), Rdata: hex.EncodeToString(rec.Data)}
+	generic.Hdr.Rdlength = uint16(len(rec.Data))
+	return generic
 }
 
 // admits says why rr cannot join what the node holds: an alias stands alone (RFC 1034 section
@@ -202,15 +219,25 @@ func (n *node) add(rr dns.RR) {
 	}
 }
 
-// at returns the node for key, made with its empty non-terminals when it is new (RFC 4592 section 2.2.2).
+// emptyNonTerminal stands in a tree wherever a name has nothing but names below it. Deep names make
+// many, so they share one, which nobody changes: at puts another in its place.
+var emptyNonTerminal = &node{}
+
+// at returns the node for key to put records at, made with its empty non-terminals when it is new
+// (RFC 4592 section 2.2.2).
 func (t tree) at(key, apex string) *node {
 	n := t[key]
-	if n == nil {
-		n = &node{}
-		t[key] = n
-		if len(key) > len(apex) {
-			t.at(parent(key), apex)
+	if n != nil && n != emptyNonTerminal {
+		return n
+	}
+	n = &node{}
+	t[key] = n
+	for len(key) > len(apex) {
+		key = parent(key)
+		if t[key] != nil {
+			break
 		}
+		t[key] = emptyNonTerminal
 	}
 	return n
 }
@@ -308,35 +335,6 @@ func present(key string) string {
 		return "."
 	}
 	return name
-}
-
-// lineReader counts the lines that the zone parser has read. The parser reads octet by octet, so
-// that the count is right when it hands out a record.
-type lineReader struct {
-	*strings.Reader
-	line    int
-	atStart bool
-}
-
-func (r *lineReader) ReadByte() (byte, error) {
-	c, err := r.Reader.ReadByte()
-	if errors.Is(err, io.EOF) {
-		return c, err
-	}
-	if r.atStart {
-		r.line++
-	}
-	r.atStart = c == '\n'
-	return c, err
-}
-
-// last returns the line of the octet read last.
-func (r *lineReader) last() int { return r.line }
-
-// parseReason turns the parser's error, "dns: bad A A: "x" at line: 3:12", into ours.
-func parseReason(err error, line int) string {
-	text := regexp.MustCompile(` at line: (\d+):(\d+)$`).ReplaceAllString(strings.TrimPrefix(err.Error(), "dns: "), "")
-	return fmt.Sprintf("line %d: %s", line, text)
 }
 
 func loopback() []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})} }

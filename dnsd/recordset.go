@@ -3,12 +3,13 @@ package dnsd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
 
+	"tandem/dnsd/zonefile"
 	"tandem/internal/tandem"
 )
 
@@ -58,16 +59,12 @@ func readRecordSet(r *tandem.RecordSet) (key string, rrtype uint16, set rrset, e
 
 // recordSetType returns the type that text names, or says why no RecordSet can be of it.
 func recordSetType(text string) (uint16, string) {
-	rrtype, ok := dns.StringToType[text]
-	ok = ok && typeText(rrtype) == text
-	if number, found := strings.CutPrefix(text, "TYPE"); found && !ok {
-		n, err := strconv.ParseUint(number, 10, 16)
-		if rrtype, ok = uint16(n), err == nil; ok && typeText(rrtype) != text {
-			return 0, fmt.Sprintf("%q is written %s", text, typeText(rrtype))
-		}
+	rrtype, err := zonefile.ParseType(text)
+	if err == nil && typeText(rrtype) != text {
+		return 0, fmt.Sprintf("%q is written %s", text, typeText(rrtype))
 	}
 	switch {
-	case !ok || isMeta(rrtype):
+	case err != nil || isMeta(rrtype):
 		return 0, fmt.Sprintf("%q is not a type that can be stored", text)
 	case rrtype == dns.TypeSOA:
 		return 0, "SOA is the zone's own: its records say it"
@@ -77,13 +74,8 @@ func recordSetType(text string) (uint16, string) {
 	return rrtype, ""
 }
 
-// typeText returns a type's mnemonic. What the library calls Reserved is none.
-func typeText(rrtype uint16) string {
-	if text, ok := dns.TypeToString[rrtype]; ok && strings.ToUpper(text) == text {
-		return text
-	}
-	return "TYPE" + strconv.Itoa(int(rrtype))
-}
+// typeText returns a type's mnemonic, or TYPE and its number.
+func typeText(rrtype uint16) string { return zonefile.TypeText(rrtype) }
 
 // isSigning reports whether signing makes a type. DS is not one of them: it is the child's key, told
 // by its keeper.
@@ -104,19 +96,25 @@ func readRecord(r *tandem.RecordSet, rrtype uint16, text string) (dns.RR, error)
 	if ttl == 0 {
 		ttl = recordSetTTL
 	}
-	parser := dns.NewZoneParser(strings.NewReader(fmt.Sprintf("%s. %d IN %s %s\n", r.Name, ttl, r.Type, text)), r.Zone+".", "")
-	rr, ok := parser.Next()
-	if err := parser.Err(); err != nil || !ok {
-		return nil, fmt.Errorf("%q is not the data of a %s record: %s", clip(text), r.Type, parseReason(err, 1))
+	line := fmt.Sprintf("%s. %d IN %s %s\n", r.Name, ttl, r.Type, text)
+	reader := zonefile.NewReader(strings.NewReader(line), zonefile.Options{Origin: originOf(r.Zone)})
+	rec, err := reader.Next()
+	if err != nil {
+		return nil, fmt.Errorf("%q is not the data of a %s record: %s", clip(text), r.Type, reasonOf(err))
 	}
-	if _, more := parser.Next(); more || parser.Err() != nil || rr.Header().Rrtype != rrtype {
+	if _, err := reader.Next(); !errors.Is(err, io.EOF) || rec.Type != rrtype {
 		return nil, fmt.Errorf("%q is not the data of one %s record", clip(text), r.Type)
 	}
-	rr, err := normal(rr, make([]byte, min(2*len(text)+4*maxNameSize, maxNameSize+10+streamSize))) // two names may be relative
-	if err != nil {
-		return nil, fmt.Errorf("%q cannot be sent: %s", clip(text), strings.TrimPrefix(err.Error(), "dns: "))
+	return recordOf(&rec), nil
+}
+
+// reasonOf returns what is wrong with the one line that was read.
+func reasonOf(err error) string {
+	var fault *zonefile.Fault
+	if errors.As(err, &fault) {
+		return fault.Text
 	}
-	return rr, nil
+	return "it ends too soon"
 }
 
 // clip shortens a text for a message.
@@ -130,14 +128,14 @@ func clip(s string) string {
 // recordData returns the RDATA of rr, which came over the wire, as zone text that reads back as the same octets:
 // in its type's own form where that is so, else in that of RFC 3597.
 func recordData(rr dns.RR) string {
-	whole := rr.String()
-	text := strings.TrimPrefix(whole, rr.Header().String())
+	rrtype := rr.Header().Rrtype
 	packed, err := packData(rr)
 	if err != nil {
-		return text
+		return strings.TrimPrefix(rr.String(), rr.Header().String())
 	}
-	r := &tandem.RecordSet{Zone: "x", Name: "x", Type: typeText(rr.Header().Rrtype)}
-	if back, err := readRecord(r, rr.Header().Rrtype, text); err == nil {
+	text := zonefile.DataText(rrtype, packed)
+	r := &tandem.RecordSet{Zone: "x", Name: "x", Type: typeText(rrtype)}
+	if back, err := readRecord(r, rrtype, text); err == nil {
 		if again, err := packData(back); err == nil && string(again) == string(packed) {
 			return text
 		}

@@ -55,7 +55,7 @@ func TestCheckRecordSet(t *testing.T) {
 		{"nonsense", recordSet("z.test", "z.test", "NONSENSE"), `type: "NONSENSE" is not a type that can be stored`},
 		{"CNAME at the apex", recordSet("z.test", "z.test", "CNAME", "b"), "type: CNAME cannot stand at the apex"},
 		{"two CNAMEs", recordSet("z.test", "a.z.test", "CNAME", "b", "c"), "records[1]: a second CNAME at a.z.test."},
-		{"not data", recordSet("z.test", "a.z.test", "A", "192.0.2"), `records[0]: "192.0.2" is not the data of a A record: line 1: bad A A: "192.0.2"`},
+		{"not data", recordSet("z.test", "a.z.test", "A", "192.0.2"), `records[0]: "192.0.2" is not the data of a A record: bad A: "192.0.2" is no address of 4 octets`},
 		{"two lines", recordSet("z.test", "a.z.test", "TXT", "a\nb.z.test. A 192.0.2.1"), "records[0]: holds a control character"},
 		{"another record in brackets", recordSet("z.test", "a.z.test", "TXT", "( a"), ""},
 	}

@@ -44,14 +44,17 @@ type zone struct {
 // noZone is no zone's number.
 const noZone = ^uint32(0)
 
-// newZone returns z as it is served. The zone text of a stored zone was checked before; should it
-// fail all the same, the error is returned with a zone that has no plain records.
-func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *atomic.Uint32) (*zone, error) {
-	t, err := plant(z)
-	if err != nil {
-		stripped := *z
-		stripped.Records = ""
-		t, _ = plant(&stripped)
+// newZone returns z as it is served. The zone text of a stored zone was checked before; should it be
+// wrong all the same, the error is returned with a zone that has the plain records of before, its last
+// version, or where there was none with those that are not wrong.
+func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *atomic.Uint32, before *zone) (*zone, error) {
+	t, err := plant(z, nil)
+	switch {
+	case err == nil:
+	case before != nil:
+		t = before.tree
+	default:
+		t, _ = plant(z, func(error) {})
 	}
 	apex, _ := wireKey(z.ID)
 	v := &zone{

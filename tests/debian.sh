@@ -20,7 +20,9 @@ cache=${TANDEM_DEBIAN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/tandem/debi
 compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
 clients='dig:bind9-dnsutils kdig:knot-dnsutils sipp:sip-tester baresip:baresip-core curl:curl jq:jq
 	openssl:openssl taskset:util-linux'
-peers='usr/sbin/nsd:nsd usr/sbin/knotd:knot usr/sbin/named:bind9 usr/sbin/gdnsd:gdnsd usr/sbin/kamailio:kamailio usr/sbin/unbound:unbound'
+peers='usr/sbin/nsd:nsd usr/sbin/knotd:knot usr/sbin/named:bind9 usr/sbin/gdnsd:gdnsd usr/sbin/kamailio:kamailio
+	usr/bin/kzonecheck:knot-dnssecutils usr/bin/named-checkzone:bind9-utils usr/bin/dnssec-signzone:bind9-utils
+	usr/sbin/unbound:unbound'
 
 fail() {
 	echo "debian.sh: $*" >&2

@@ -102,7 +102,7 @@ func (z *hardZone) question() dnsQuestion {
 	}
 	kinds := z.types[strings.ToLower(name)]
 	if len(kinds) == 0 || z.rng.IntN(3) == 0 {
-		kinds = []string{"A", "AAAA", "NS", "SOA", "CNAME", "DNAME", "DS", "TXT", "SRV", "NAPTR", "MX", "HTTPS", "TYPE65400", "TYPE1000", "NSEC", "PTR"}
+		kinds = []string{"A", "AAAA", "NS", "SOA", "CNAME", "DNAME", "DS", "TXT", "SRV", "NAPTR", "MX", "HTTPS", "TYPE65400", "TYPE1000", "NSEC", "PTR", "ANY"}
 	}
 	msg := new(dns.Msg)
 	msg.Id, msg.RecursionDesired = uint16(z.rng.Uint32()), z.rng.IntN(4) == 0
@@ -277,7 +277,8 @@ func recordText(rr dns.RR) string {
 		v.Target = strings.ToLower(v.Target)
 	}
 	switch rr.Header().Rrtype {
-	case dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypePTR, dns.TypeMX, dns.TypeSRV, dns.TypeDNAME, dns.TypeRP, dns.TypeAFSDB, dns.TypeKX, dns.TypeLP:
+	case dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypePTR, dns.TypeMX, dns.TypeSRV, dns.TypeDNAME, dns.TypeRP, dns.TypeAFSDB, dns.TypeKX, dns.TypeLP,
+		dns.TypeMINFO, dns.TypeRT:
 		return strings.ToLower(rr.String())
 	case dns.TypeA, dns.TypeAAAA:
 		return rr.String()

@@ -284,6 +284,12 @@ func (z *hardZone) record() (kind, data string) {
 		{"LP", "10 " + host},
 		{"APL", "1:192.0.2.0/24 !2:2001:db8::/32"},
 		{"SMIMEA", fmt.Sprintf("3 1 1 %064x", n)},
+		{"MINFO", host + " " + z.vary(z.someName())},
+		{"RT", "10 " + host},
+		{"EUI64", fmt.Sprintf("00-00-5e-ef-10-00-00-%02x", n)},
+		{"CSYNC", fmt.Sprintf("%d 3 A NS AAAA", n)},
+		{"IPSECKEY", fmt.Sprintf("%d 1 2 192.0.2.38 q83vEjRWeJA=", n)},
+		{"TYPE262", fmt.Sprintf(`\# 4 03%06x`, 0x616263+n%8)},
 	}
 	r := pick(z.rng, records...)
 	if z.rng.IntN(3) == 0 {

@@ -19,7 +19,9 @@ const vocabulary = "internal/tandem"
 // rooms is the table of docs/architecture.md. A new room gets its row in both, in one change.
 var rooms = map[string]room{
 	vocabulary:           {},
-	"dnsd":               {vocabulary, "github.com/miekg/dns github.com/hashicorp/go-immutable-radix/v2 github.com/quic-go/quic-go golang.org/x/sys github.com/cilium/ebpf"},
+	"dnsd":               {vocabulary + " dnsd/zonefile", "github.com/miekg/dns github.com/hashicorp/go-immutable-radix/v2 github.com/quic-go/quic-go golang.org/x/sys github.com/cilium/ebpf"},
+	"dnsd/zonefile":      {"", "github.com/miekg/dns"},
+	"dnsd/zonecheck":     {"dnsd/zonefile", "github.com/miekg/dns"},
 	"sipproxy":           {vocabulary, "github.com/emiago/sipgo golang.org/x/sys"},
 	"httpproxy":          {vocabulary, ""},
 	"provision":          {vocabulary, ""},
@@ -38,8 +40,8 @@ var rooms = map[string]room{
 	"internal/lab":       {vocabulary + " internal/control", "github.com/emiago/sipgo golang.org/x/net"},
 	"internal/rehearsal": {vocabulary + " lb", ""},
 	"internal/node":      {"rooms", "github.com/prometheus/client_golang go.yaml.in/yaml/v3"},
-	"cmd/tandem":         {vocabulary + " internal/control internal/node internal/lab internal/rehearsal", "github.com/spf13/cobra go.yaml.in/yaml/v3 golang.org/x/term"},
-	"tests":              {vocabulary + " internal/control internal/node internal/lab", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
+	"cmd/tandem":         {vocabulary + " internal/control internal/node internal/lab internal/rehearsal dnsd/zonefile dnsd/zonecheck", "github.com/spf13/cobra go.yaml.in/yaml/v3 golang.org/x/term"},
+	"tests":              {vocabulary + " internal/control internal/node internal/lab dnsd/zonefile dnsd/zonecheck", "github.com/miekg/dns github.com/emiago/sipgo github.com/google/go-cmp"},
 	"bench":              {vocabulary, "github.com/miekg/dns golang.org/x/sys"},
 	"images":             {"", ""},
 }

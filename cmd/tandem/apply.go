@@ -34,7 +34,7 @@ func newApply(s *session) *cobra.Command {
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
-			result, err := s.send(cmd.Context(), file, &bar, s.door().Apply)
+			result, err := s.send(cmd.Context(), file, &bar, s.shrinking().Apply)
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,21 @@ func newApply(s *session) *cobra.Command {
 	bar.flag(cmd)
 	outputFlag(cmd, &form, "table")
 	s.waitFlag(cmd)
+	s.shrinkFlag(cmd)
 	return cmd
+}
+
+// shrinkFlag adds --allow-shrink to a command that takes documents.
+func (s *session) shrinkFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&s.shrink, "allow-shrink", false, "let a zone lose over half of its records or accounts")
+}
+
+// shrinking returns the door as --allow-shrink has it.
+func (s *session) shrinking() *control.Client {
+	if s.shrink {
+		return s.door().AllowShrink()
+	}
+	return s.door()
 }
 
 // applied says in a line what an apply came to.

@@ -31,7 +31,7 @@ func newDelete(s *session) *cobra.Command {
 			case len(args) == 2 && file == "":
 				result, err = s.deleteOne(ctx, args[0], args[1])
 			case len(args) == 0 && file != "":
-				result, err = s.send(ctx, file, &bar, s.door().DeleteAll)
+				result, err = s.send(ctx, file, &bar, s.shrinking().DeleteAll)
 			default:
 				return misuse("give either KIND and ID, or -f FILE")
 			}
@@ -50,6 +50,7 @@ func newDelete(s *session) *cobra.Command {
 	fileFlag(cmd, &file)
 	bar.flag(cmd)
 	s.waitFlag(cmd)
+	s.shrinkFlag(cmd)
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -52,6 +53,10 @@ func (s *session) telco(cfg *node.Config) (lab.Config, error) {
 	telco.Socket, telco.Listener, telco.CA = relative(cfg.Control.Socket), listener.Name, relative(cfg.TLS.Authority)
 	telco.DNS, telco.SIP = cfg.DNS.Listen[0], listener.UDP
 	telco.HTTP, telco.HTTPS = cfg.HTTP.Listen, cfg.HTTP.TLS
+	telco.DoT = netip.AddrPort{}
+	if len(cfg.DNS.TLS.Listen) > 0 {
+		telco.DoT = cfg.DNS.TLS.Listen[0]
+	}
 	telco.Provision, telco.Metrics = cfg.Provision.Listen, cfg.Metrics.Listen
 	telco.Command, telco.Out = os.Args[0], s.out
 	return telco, nil

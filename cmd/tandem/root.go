@@ -24,6 +24,7 @@ type session struct {
 	errs    io.Writer
 	socket  string
 	wait    bool
+	shrink  bool
 	started bool // flags and arguments were fine
 	client  *control.Client
 	columns int // of the page that is drawn for a terminal; zero: see width
@@ -61,7 +62,7 @@ func newRoot(s *session) *cobra.Command {
 		newServe(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
 		newStatus(s), newDNS(s), newDNSSEC(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
-		newLB(s), newCluster(s), newNode(s), newStore(s),
+		newLB(s), newCluster(s), newNode(s), newZone(s), newStore(s),
 		newVersion(s), newOpenAPI(s),
 	)
 	return root

@@ -59,6 +59,8 @@ type body struct {
 	name string
 	in   io.ReaderAt
 	size int64
+	// shrink says that taking much of a zone away is meant.
+	shrink bool
 }
 
 // run is one body of documents on its way: read, checked, then written.
@@ -66,6 +68,7 @@ type run struct {
 	deps Deps
 	by   tandem.Principal
 	emit func(Event)
+	body body
 	*file
 	faults faultList
 	result Result
@@ -76,7 +79,7 @@ type run struct {
 
 // start reads and checks each document by itself.
 func (s *Server) start(ctx context.Context, by tandem.Principal, b body, bare bool, emit func(Event)) (*run, error) {
-	r := &run{deps: s.deps, by: by, emit: emit, bad: make(map[int32]bool), faults: faultList{file: b.name}}
+	r := &run{deps: s.deps, by: by, emit: emit, body: b, bad: make(map[int32]bool), faults: faultList{file: b.name}}
 	p := parser{schema: s.schema, checkZone: s.deps.CheckZone, checkSet: s.deps.CheckRecordSet, bare: bare, timeZones: new(timeZones)}
 	var err error
 	r.file, err = openFile(ctx, b.name, b.in, b.size, p, &r.faults, func(done int64) {
@@ -119,6 +122,9 @@ func (r *run) resolve(ctx context.Context, docs []int32, write, again bool) reso
 		o, err := r.object(n)
 		if err == nil {
 			out.intents[i], err = res.resolve(ctx, o, r.found[n] == foundNone && write && !again)
+		}
+		if err == nil && !write {
+			err = r.guard(out.intents[i])
 		}
 		if fault := (documentError{}); errors.As(err, &fault) {
 			out.errs[i], out.names[i] = fault.error, nameOf(o)

@@ -122,7 +122,7 @@ func (c *call) query(name string, fallback, most uint64) (uint64, error) {
 // receive takes the request's documents in: short ones in memory, long ones in a file without a
 // name, so that nothing stays behind however this process ends.
 func (c *call) receive() (body, func(), error) {
-	b := body{name: c.r.URL.Query().Get("name")}
+	b := body{name: c.r.URL.Query().Get("name"), shrink: c.r.URL.Query().Get("allow-shrink") == "1"}
 	if b.name == "" {
 		b.name = "(body)"
 	}

@@ -23,6 +23,7 @@ var ErrUnreachable = errors.New("no tandem answers")
 type Client struct {
 	socket string
 	http   *http.Client
+	shrink bool
 }
 
 // NewClient returns a client of the tandem that listens at the unix socket. It connects when it is
@@ -35,6 +36,13 @@ func NewClient(socket string) *Client {
 		DisableCompression: true,
 	}
 	return &Client{socket: socket, http: &http.Client{Transport: transport}}
+}
+
+// AllowShrink returns a client whose bodies of documents may take much of a zone away.
+func (c *Client) AllowShrink() *Client {
+	allowed := *c
+	allowed.shrink = true
+	return &allowed
 }
 
 // Close lets go of idle connections.
@@ -225,7 +233,11 @@ func (c *Client) unreachable(err error) error {
 
 // stream sends documents and gives each line of the answer to event.
 func (c *Client) stream(ctx context.Context, path, name string, documents io.Reader, event func(Event)) (Result, error) {
-	answer, err := c.send(ctx, http.MethodPost, path, url.Values{"stream": {"1"}, "name": {name}}, documents)
+	q := url.Values{"stream": {"1"}, "name": {name}}
+	if c.shrink {
+		q.Set("allow-shrink", "1")
+	}
+	answer, err := c.send(ctx, http.MethodPost, path, q, documents)
 	if err != nil {
 		return Result{}, err
 	}

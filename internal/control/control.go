@@ -90,6 +90,10 @@ type Deps struct {
 	CheckZone func(*tandem.Zone) error
 	// CheckRecordSet reports faults in a record set's records.
 	CheckRecordSet func(*tandem.RecordSet) error
+	// CountRecords returns how many plain records a zone has, and AccountsIn how many accounts the zone with
+	// an id holds; with them changes that shrink a zone by much are refused.
+	CountRecords func(*tandem.Zone) int
+	AccountsIn   func(zone string) int
 	// Trace explains what DNS answers for a name to clients of a network (invalid: this machine).
 	Trace func(name string, from netip.Prefix) ([]tandem.Step, error)
 	// Signer answers for the keys of zones.

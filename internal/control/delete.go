@@ -16,6 +16,9 @@ func (s *Server) remove(ctx context.Context, by tandem.Principal, b body, emit f
 	if err != nil {
 		return Result{}, err
 	}
+	if err := r.guardRemoval(ctx); err != nil {
+		return Result{}, err
+	}
 	order := make([]int32, len(r.docs))
 	for i := range order {
 		order[i] = int32(len(order) - 1 - i)

@@ -84,6 +84,7 @@ func documentOperations() []operation {
 	query := []parameter{
 		{"name", "Name of the file, for messages about it."},
 		{"stream", "1: answer one Event a line while it goes on, instead of a Result at the end."},
+		{"allow-shrink", "1: a zone may lose over half of its 20 or more plain records, or of its accounts, in this one body."},
 	}
 	return []operation{
 		{

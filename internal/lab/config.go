@@ -20,6 +20,7 @@ type Config struct {
 	SIP                             netip.AddrPort // its SIP listener, UDP and TCP
 	Listener                        string         // the name of that listener in the server's file
 	HTTP, HTTPS, Provision, Metrics netip.AddrPort // its other listeners
+	DoT                             netip.AddrPort // the zero value: it does not answer over TLS
 	CA                              string         // file with the certificate that signs its provisioning certificate
 
 	Nodes             []netip.Addr // of the four feature servers: east1, east2, west1, west2
@@ -42,7 +43,7 @@ func Default() Config {
 		Socket: "run/tandem.sock", Listener: "public", CA: "run/ca.pem", Command: "./tandem", Out: io.Discard,
 		DNS: netip.AddrPortFrom(local, 5300), SIP: netip.AddrPortFrom(local, 5060),
 		HTTP: netip.AddrPortFrom(local, 8080), HTTPS: netip.AddrPortFrom(local, 8443),
-		Provision: netip.AddrPortFrom(local, 8445), Metrics: netip.AddrPortFrom(local, 9153),
+		Provision: netip.AddrPortFrom(local, 8445), Metrics: netip.AddrPortFrom(local, 9153), DoT: netip.AddrPortFrom(local, 8853),
 		NodeSIP: 5060, NodeHTTP: 8080, Phones: local, Pause: 3 * time.Second,
 		Core: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 8}), 29),
 	}

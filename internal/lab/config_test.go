@@ -60,6 +60,7 @@ func elsewhere() Config {
 	cfg := Default()
 	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("127.9.9.1"), port) }
 	cfg.DNS, cfg.SIP, cfg.HTTP, cfg.HTTPS, cfg.Provision, cfg.Metrics = at(15300), at(15060), at(18080), at(18443), at(18445), at(19153)
+	cfg.DoT = at(18853)
 	cfg.NodeSIP, cfg.NodeHTTP, cfg.Core = 15060, 18080, netip.MustParsePrefix("127.9.9.8/29")
 	for i := range cfg.Nodes {
 		cfg.Nodes[i] = netip.AddrFrom4([4]byte{127, 9, 9, byte(11 + i)})

@@ -28,18 +28,24 @@ func Tries(cfg Config) []Try {
 // tryNames is about what names resolve to.
 func tryNames(cfg Config, dig, kdig string) []Try {
 	acme, globex := "acme."+zone, "globex."+zone
-	return []Try{
+	names := []Try{
 		{"A customer's name leads to the edge: transports first", dig + "NAPTR " + acme,
 			[]string{acme + ". ... NAPTR ... \"SIP+D2U\" ... _sip._udp." + acme + "."}},
 		{"then the edge's host and port", dig + "SRV _sip._udp." + globex,
 			[]string{"_sip._udp." + globex + ". ... SRV ... " + fmt.Sprint(cfg.SIP.Port()) + " edge1.edge." + zone + "."}},
 		{"then its address, over TCP this time", kdig + "+tcp +short A edge1.edge." + zone,
 			[]string{cfg.SIP.Addr().String()}},
+	}
+	if cfg.DoT.IsValid() {
+		ask := fmt.Sprintf("kdig @%s -p %d +tls +short A edge1.edge.%s", cfg.DoT.Addr(), cfg.DoT.Port(), zone)
+		names = append(names, Try{"and over TLS, encrypted", ask, []string{cfg.SIP.Addr().String()}})
+	}
+	return append(names, []Try{
 		{"A name that nobody has does not exist", kdig + "A nobody." + zone,
 			[]string{"... status: NXDOMAIN..."}},
 		{"Behind the edge each customer has names of its own, one for each kind of request", dig + "SRV _sip._udp.invite.1001.svc." + zone,
 			[]string{"... SRV ... east1.node.svc." + zone + "."}},
-	}
+	}...)
 }
 
 // trySteering is about looking at the server and turning its knobs.

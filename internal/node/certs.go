@@ -217,6 +217,7 @@ func (a *authority) sign(names []string, now time.Time) (*tls.Certificate, error
 	}
 	template := &x509.Certificate{
 		SerialNumber: newSerial(),
+		Subject:      pkix.Name{Organization: []string{"Tandem appliance"}}, // clients such as kdig refuse a subject that is empty
 		NotBefore:    now.Add(-clockSlip), NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

@@ -250,12 +250,12 @@ func (b *builder) buildControl() error {
 func (b *builder) controlDeps() control.Deps {
 	deps := control.Deps{
 		Store: b.store, Reader: b.store, Seal: b.store,
-		CheckZone: dnsd.CheckRecords, CheckRecordSet: dnsd.CheckRecordSet,
+		CheckZone: dnsd.CheckRecords, CheckRecordSet: dnsd.CheckRecordSet, CountRecords: dnsd.CountRecords,
 		Served: b.Served, Status: b.status, CallLog: b.store,
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {
-		deps.Trace, deps.Signer = b.trace, b.dns
+		deps.Trace, deps.Signer, deps.AccountsIn = b.trace, b.dns, b.dns.AccountsIn
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
