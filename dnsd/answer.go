@@ -23,6 +23,10 @@ func (q *query) refuse(rcode int, out []byte) int {
 func (q *query) answer(r *reply, out []byte) int {
 	msg := q.message(r.rcode)
 	msg.Authoritative = r.authoritative
+	if r.withheld {
+		msg.Truncated = true
+		return q.pack(msg, out)
+	}
 	msg.Answer, msg.Ns = flatten(r.answer), flatten(r.authority)
 	options := msg.Extra
 	try := func(kept int) int {
@@ -60,6 +64,7 @@ func (q *query) message(rcode int) *dns.Msg {
 	}
 	if q.edns {
 		msg.SetEdns0(datagramSize, q.dnssecOK)
+		msg.IsEdns0().SetCo(q.echoCompact)
 		q.wishes.grant(msg.IsEdns0(), q.facts)
 		q.addOptions(msg.IsEdns0())
 	}

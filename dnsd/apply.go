@@ -1,7 +1,6 @@
 package dnsd
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -45,6 +44,8 @@ type writer struct {
 	found  map[string]*finding // by node id
 	round  uint64              // counts the lists of nodes' health
 
+	keys zoneKeys
+
 	profileNumbers map[string]uint32 // by content
 	profileUses    map[uint32]*profileUse
 	nextProfile    uint32
@@ -85,6 +86,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
 		assigned: map[uint32]*tandem.Assignment{}, found: map[string]*finding{}, faulty: &faultyZones{reasons: map[string]string{}}, allDown: map[uint32]tandem.AllDown{},
 		profileNumbers: map[string]uint32{}, profileUses: map[uint32]*profileUse{},
+		keys:   zoneKeys{byZone: map[uint32]map[string]*tandem.ZoneKey{}},
 		layers: map[uint32]*layers{}, setOf: map[string]*placed{}, viewNumbers: numbering{}, allViews: map[uint32]*tandem.View{},
 		listed: newTable(), rangeOf: map[string]*tandem.NumberRange{}, ranged: map[string]int{},
 	}
@@ -118,6 +120,9 @@ func (w *writer) take(c tandem.Change) {
 	case tandem.KindNumberRange:
 		r, _ := c.Object.(*tandem.NumberRange)
 		w.applyRange(c.ID, r, revision)
+	case tandem.KindZoneKey:
+		k, _ := c.Object.(*tandem.ZoneKey)
+		w.applyZoneKey(c.ID, k, revision)
 	case tandem.KindEdge:
 		e, _ := c.Object.(*tandem.Edge)
 		w.applyEdge(c.ID, e, revision)
@@ -197,6 +202,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 			w.zones.delete([]byte(key))
 		}
 		w.zoneAt.set(number, nil)
+		w.keys.touch(number)
 		w.carry(number, nil, nil)
 		w.faulty.forget(id)
 		w.shareZone(number, id, nil)
@@ -222,6 +228,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		before = w.snapshotOf(old)
 	}
 	w.carry(number, built, z)
+	built.signing = w.signingOf(built)
 	w.zoneAt.set(number, built)
 	w.shareZone(number, id, built)
 	if before != nil && before.overlay != nil {
@@ -229,6 +236,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	} else if before != nil {
 		w.rezone(number, before, w.snapshotOf(built))
 	}
+	w.keys.touch(number)
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)
 	}
@@ -340,50 +348,6 @@ func (w *writer) rebuildCluster(number uint32, id string, exists bool) {
 	w.clusters.set(number, c)
 }
 
-// Label roles as numbers in rows of the inbound table.
-const (
-	roleCurrent = iota + 1
-	roleVanity
-	roleTripwire
-)
-
-// applyAccount puts or, with a nil, removes an account: one row for it and one for each of its
-// labels. A row is replaced before what it referred to goes.
-func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
-	key := []byte(id)
-	old, oldLabels, existed := w.accounts.getTail(key)
-	idHash := w.accounts.hash(key)
-	goneLabels := oldLabels
-	if existed {
-		w.touch(w.profiles.get(old.a), revision)
-	}
-	var hashes []byte
-	if a != nil {
-		number := w.profileFor(a)
-		w.touch(w.profiles.get(number), revision)
-		hashes = w.putLabels(a, number, idHash)
-		w.accounts.put(key, hashes, entry{a: number, b: w.groupNumbers.of(a.Group)})
-	} else if existed {
-		w.accounts.delete(key)
-	}
-	for ; len(oldLabels) >= 4; oldLabels = oldLabels[4:] {
-		if !hasHash(hashes, oldLabels[:4]) {
-			gone := w.inbound.deleteOwned(binary.BigEndian.Uint32(oldLabels), idHash)
-			if len(w.shares) > 0 && gone != nil {
-				w.dropLabel(gone)
-			}
-		}
-	}
-	if existed {
-		w.releaseProfile(old.a)
-	}
-	if a != nil {
-		w.recheck(a)
-	}
-	w.accelerator.changedLabels(goneLabels)
-	w.accelerator.changedLabels(hashes)
-}
-
 // touch raises the serials of the zones that answer for accounts with profile p.
 func (w *writer) touch(p *profile, revision uint32) {
 	raise(w.serialFor(p.zone), revision)
@@ -393,38 +357,6 @@ func (w *writer) touch(p *profile, revision uint32) {
 	if z := w.zoneAt.get(p.zone); z != nil && z.service != noZone {
 		raise(w.serialFor(z.service), revision)
 	}
-}
-
-// putLabels adds rows for a's living labels and returns their hashes, four octets each.
-func (w *writer) putLabels(a *tandem.Account, profile, idHash uint32) []byte {
-	var hashes []byte
-	for _, l := range a.Labels {
-		role := uint8(roleVanity)
-		switch l.Role {
-		case tandem.LabelRetired:
-			continue
-		case tandem.LabelCurrent:
-			role = roleCurrent
-		case tandem.LabelTripwire:
-			role = roleTripwire
-		}
-		key := labelKey(nil, w.zoneNumbers.of(a.Zone), []byte(l.Label))
-		w.inbound.put(key, nil, entry{a: profile, b: idHash, tag: role})
-		if len(w.shares) > 0 {
-			w.putLabel(w.zoneNumbers.of(a.Zone), l.Label, w.profiles.get(profile))
-		}
-		hashes = binary.BigEndian.AppendUint32(hashes, w.inbound.hash(key))
-	}
-	return hashes
-}
-
-func hasHash(hashes, h []byte) bool {
-	for ; len(hashes) >= 4; hashes = hashes[4:] {
-		if bytes.Equal(hashes[:4], h) {
-			return true
-		}
-	}
-	return false
 }
 
 // profileFor returns the number of the profile with a's settings, one use more of it counted.

@@ -35,7 +35,10 @@ type ask struct {
 	rrtype uint16
 	edns   bool
 	do     bool
-	limit  int
+
+	compact bool // CO
+
+	limit int
 
 	nsid                 bool
 	cookieAt, cookieSize int // the COOKIE option's data; 0: none
@@ -104,7 +107,7 @@ func (q *ask) readOPT(in []byte, at int, stream bool) bool {
 		int(binary.BigEndian.Uint16(b[9:])) != len(b)-optSize {
 		return false
 	}
-	q.edns, q.do = true, b[7]&0x80 != 0
+	q.edns, q.do, q.compact = true, b[7]&0x80 != 0, b[7]&0x40 != 0
 	if !stream {
 		q.limit = min(max(int(binary.BigEndian.Uint16(b[3:])), minimumSize), datagramSize)
 	}

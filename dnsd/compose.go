@@ -52,6 +52,7 @@ type host struct {
 	health    health         // nodes: as last told
 	allDown   tandem.AllDown // nodes: their cluster's policy
 	wire      [2]wireSet     // A, AAAA at its own name; their TTL is the zone's
+	present   *typeList      // at its own name
 }
 
 // newEdge returns e as a host.
@@ -82,6 +83,8 @@ func newNode(n *tandem.Node) *host {
 
 // makeWire packs h's address sets.
 func (h *host) makeWire() {
+	types := typesOf(h.addresses...)
+	h.present = &types
 	for _, s := range h.addresses {
 		i := 0
 		if s[0].Header().Rrtype == dns.TypeAAAA {
@@ -142,6 +145,7 @@ type records struct {
 	exists  [places]bool // SRV names that are names, with or without records now
 	targets []tandem.Target
 	wire    [places]wireSet
+	types   typeList // at the composed name itself
 }
 
 // takes reports whether h is given new work of the kind that key names. A draining node still takes
@@ -173,6 +177,7 @@ func compose(z *zone, hosts []*host, ttl tandem.TTL, key string) *records {
 	for i := range placeSRV {
 		r.wire[i] = newWireSet(r.sets[i], nil)
 	}
+	r.types = typesOf(r.sets[:placeSRV]...)
 	r.makeChain(extras)
 	return r
 }

@@ -37,6 +37,11 @@ type Config struct {
 	// TCPQuery is how long one query, or a handshake, may take to arrive, and one answer to be taken;
 	// zero: 5 s.
 	TCPQuery time.Duration `yaml:"tcpQuery"`
+	// Signatures bounds those of DNSSEC that are kept, at 90 octets each; zero: 131072.
+	Signatures int `yaml:"signatures"`
+	// SignRate bounds the new signatures a second for clients whose address may not be true, once for names
+	// that exist and once for others; over it they are sent to TCP. Zero: 2000 a CPU.
+	SignRate int `yaml:"signRate"`
 	// NSID is told to those who ask which server it is that answers (RFC 5001); empty: nobody is told.
 	NSID string `yaml:"nsid"`
 	// Cookies are the secrets of DNS cookies.
@@ -83,6 +88,7 @@ func (c Config) Validate() error {
 	}{
 		{"workers", int64(c.Workers)}, {"tcpConnections", int64(c.TCPConnections)}, {"tcpPerClient", int64(c.TCPPerClient)},
 		{"tcpIdle", int64(c.TCPIdle)}, {"tcpQuery", int64(c.TCPQuery)},
+		{"signatures", int64(c.Signatures)}, {"signRate", int64(c.SignRate)},
 	} {
 		if f.value < 0 {
 			errs = append(errs, tandem.FieldError{Field: f.field, Reason: "is below zero"})
@@ -111,6 +117,8 @@ func addressFaults(field string, addrs []netip.AddrPort) (errs tandem.FieldError
 // withDefaults returns c with its zero fields filled in.
 func (c Config) withDefaults(cpus int) Config {
 	c.Workers = orDefault(c.Workers, cpus)
+	c.Signatures = orDefault(c.Signatures, 1<<17)
+	c.SignRate = orDefault(c.SignRate, 2000*cpus)
 	c.TCPConnections = orDefault(c.TCPConnections, 1000)
 	c.TCPPerClient = orDefault(c.TCPPerClient, 20)
 	c.TCPIdle = orDefault(c.TCPIdle, 10*time.Second)

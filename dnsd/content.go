@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -171,12 +172,10 @@ func (z *zone) fill(c *content, absent string) {
 
 // filled returns z with other contents.
 func (z *zone) filled(c *content, absent string) *zone {
-	next := &zone{
-		number: z.number, id: z.id, name: z.name, apex: z.apex, role: z.role, service: z.service, networks: z.networks,
-		edges: z.edges, ttl: z.ttl, tree: z.tree, soa: z.soa, wire: z.wire, serial: z.serial, peering: z.peering,
-	}
+	next := *z
+	next.sorting, next.keys = new(sync.Once), nil
 	next.fill(c, absent)
-	return next
+	return &next
 }
 
 // Parts of a zone's data in the store: its head, and chunks of records under generation and number.

@@ -14,6 +14,7 @@ const (
 	edeNotAuthoritative ede = 20
 	edeNotSupported     ede = 21
 	edeInvalidData      ede = 24
+	edeInvalidQueryType ede = 30 // RFC 9824 section 9
 )
 
 // text returns what an extended error says to people.
@@ -29,6 +30,8 @@ func (e ede) text() string {
 		return "not supported here"
 	case edeInvalidData:
 		return "the data for this name is not valid"
+	case edeInvalidQueryType:
+		return "no type to ask for"
 	}
 	return ""
 }

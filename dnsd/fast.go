@@ -22,6 +22,9 @@ func (m *model) fast(in, out []byte, c client) int {
 	if z == nil || at == 0 || !z.answers(c.addr) || z.concerns(&a.q, at-1) || m.dependsOnView(z) {
 		return 0
 	}
+	if z.signing != nil && !a.signs(z.signing) {
+		return 0
+	}
 	a.z, a.apexAt = z, headerSize+a.q.size-len(z.apex)
 	top := a.q.label(at - 1)
 	switch z.role {
@@ -54,6 +57,7 @@ type composer struct {
 	now    uint32
 	apexAt int // offset of the apex in the question
 	proven bool
+	fastSeal
 }
 
 // inbound answers for a name in a zone with role accounts, at labels above its apex.
@@ -157,6 +161,7 @@ func (a *composer) host(h *hosts, at int) int {
 		return a.deny(rcodeNXDomain, 0)
 	}
 	ttl := a.z.ttl.Address
+	a.types = found.present
 	switch {
 	case a.q.rrtype == typeA && found.wire[0].count > 0:
 		return a.positive(&found.wire[0], &ttl)
@@ -170,6 +175,7 @@ func (a *composer) host(h *hosts, at int) int {
 func (a *composer) service(r *records, labels int, negative uint32) int {
 	switch labels {
 	case 0:
+		a.types = &r.types
 		return a.set(r, basePlace(a.q.rrtype), negative)
 	case 1:
 		if r.hasProto(a.q.label(0)) {
@@ -177,7 +183,7 @@ func (a *composer) service(r *records, labels int, negative uint32) int {
 		}
 	case 2:
 		if i := r.srvPlace(a.q.label(0), a.q.label(1)); i >= 0 {
-			if a.q.rrtype != typeSRV {
+			if a.types = r.srvTypes(i); a.q.rrtype != typeSRV {
 				i = -1
 			}
 			return a.set(r, i, negative)
@@ -259,6 +265,9 @@ func (a *composer) set(r *records, place int, negative uint32) int {
 // positive writes an answer with the records of w. A ttl that is not nil takes the place of theirs,
 // which all are of one size then.
 func (a *composer) positive(w *wireSet, ttl *uint32) int {
+	if a.signing != nil {
+		return a.signedPositive(w, ttl)
+	}
 	nameSize := a.q.size
 	extra, extraCount, chain := w.extra, w.extraCount, a.chained(w)
 	if a.z.additional == tandem.AdditionalNone {
@@ -274,23 +283,7 @@ func (a *composer) positive(w *wireSet, ttl *uint32) int {
 		return 0
 	}
 	a.begin(0, w.count, 0, extraCount)
-	at := a.question()
-	answersAt, from := at, 0
-	if len(w.tails) == 0 {
-		at += copy(a.out[at:], w.answers)
-	}
-	for _, end := range w.tails {
-		record := at
-		at += copy(a.out[at:], w.answers[from:end])
-		at += copy(a.out[at:], a.q.name[:nameSize])
-		binary.BigEndian.PutUint16(a.out[record+fixedSize-2:], uint16(at-record-fixedSize))
-		from = end
-	}
-	if ttl != nil {
-		for record := answersAt; record < at; record += len(w.answers) / int(w.count) {
-			binary.BigEndian.PutUint32(a.out[record+6:], *ttl)
-		}
-	}
+	answersAt, at := a.question(), a.putAnswers(w, ttl)
 	if chain != nil {
 		return a.end(chain.put(a.out, at, answersAt, nameSize))
 	}
@@ -309,7 +302,16 @@ func (a *composer) deny(rcode byte, own uint32) int {
 	if a.question()+fixedSize+rdata+a.optSize() > a.q.limit {
 		return 0
 	}
+	if a.signing != nil {
+		return a.signedDeny(rcode, own)
+	}
 	a.begin(rcode, 0, 1, 0)
+	return a.end(a.putSOA(rdata, own))
+}
+
+// putSOA writes the zone's SOA after the question, and returns where it ends.
+func (a *composer) putSOA(rdata int, own uint32) int {
+	w := &a.z.wire
 	at, apex := a.question(), 0xc000|uint16(a.apexAt)
 	out := a.out
 	binary.BigEndian.PutUint16(out[at:], apex)
@@ -327,8 +329,7 @@ func (a *composer) deny(rcode byte, own uint32) int {
 	}
 	binary.BigEndian.PutUint32(out[at:], a.m.serialOf(a.z))
 	at += 4
-	at += copy(out[at:], w.timers[:])
-	return a.end(at)
+	return at + copy(out[at:], w.timers[:])
 }
 
 // question returns the offset after the question.
@@ -359,6 +360,9 @@ func (a *composer) end(at int) int {
 	o[5], o[6], o[7], o[8], o[9], o[10] = 0, 0, 0, 0, 0, 0
 	if a.q.do {
 		o[7] = 0x80
+		if a.signing != nil && a.q.compact {
+			o[7] = 0xc0
+		}
 	}
 	at += optSize
 	n := a.options(a.out[at:])

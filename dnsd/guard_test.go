@@ -209,7 +209,9 @@ func TestUDPAllocatesNothing(t *testing.T) {
 		"denied":  askUDP("nobody.voice.example.net.", dns.TypeA),
 		"options": asking(t, "k7.voice.example.net.", dns.TypeA, nsidOption(), cookieOption(fmt.Sprintf("%x", fresh))),
 	} {
-		w.respond(q, out[:], client{addr: from, now: now}) // the records are made at the first question
+		for range 2 { // the records are made at the first question
+			w.respond(q, out[:], client{addr: from, now: now})
+		}
 		before := w.tally.fast
 		w.respond(q, out[:], client{addr: from, now: now})
 		quick := w.tally.fast > before

@@ -27,6 +27,9 @@ type reply struct {
 	authority     []rrset
 	extra         []rrset
 	required      int // how many of extra are glue that a referral is useless without (RFC 9471)
+	proof         proof
+	bare          []int // sets of answer that have no signature, for they follow from another set
+	withheld      bool  // too many signatures were asked for: ask again over TCP
 }
 
 // walk is one lookup under way.
@@ -37,6 +40,8 @@ type walk struct {
 	over  *overlay // as it was when the walk began
 	asker asker
 	q     question
+
+	name, key string // where the lookup is
 }
 
 // lookup answers q from z, in which its name lies: a pure function of model and question
@@ -64,6 +69,7 @@ func (m *model) lookupFor(z *zone, q question, by asker) *reply {
 
 // step adds what the zone holds for one name, and returns the name that an alias leads to, if any.
 func (w *walk) step(name, key string) string {
+	w.name, w.key, w.proof = name, key, proof{}
 	names := suffixes(key, w.zone.apex)
 	if c, alone := w.composed(key); alone {
 		if c.node == nil {
@@ -121,7 +127,12 @@ func (w *walk) fromWildcard(name, closest string) string {
 
 // fromNode answers from what stands at a name.
 func (w *walk) fromNode(n *node, name string, negative uint32) string {
-	if alias := n.set(dns.TypeCNAME); alias != nil && w.q.rrtype != dns.TypeCNAME && w.q.rrtype != dns.TypeANY {
+	n = w.zone.topped(w.key, n)
+	w.proof = proof{kind: proveNode, name: name, key: w.key, node: n}
+	if w.zone.isCut(w.key, n) {
+		w.proof.kind = proveCut
+	}
+	if alias := n.set(dns.TypeCNAME); alias != nil && !w.besideAlias() {
 		w.answer = append(w.answer, owned(alias, name))
 		return alias[0].(*dns.CNAME).Target
 	}
@@ -135,6 +146,7 @@ func (w *walk) fromNode(n *node, name string, negative uint32) string {
 	if soa, ok := set[0].(*dns.SOA); ok {
 		set = rrset{w.zone.soaRecord(soa.Hdr.Ttl, w.m.serialOf(w.zone))}
 	}
+	w.proof.kind = proveNothing
 	w.answer = append(w.answer, owned(set, name))
 	w.addHosts(set, name)
 	return ""
@@ -142,8 +154,16 @@ func (w *walk) fromNode(n *node, name string, negative uint32) string {
 
 // denial says that the name or the type does not exist (RFC 2308 sections 2 and 3).
 func (w *walk) denial(rcode int, negative uint32) string {
+	if w.proof.kind == proveNothing {
+		w.proof = proof{kind: proveNode, name: w.name, key: w.key}
+	}
+	if rcode == dns.RcodeNameError {
+		w.proof.kind = proveAbsent
+	}
 	if w.q.rrtype == dns.TypeDS && w.zoneOf(w.q.key) != w.zone {
-		rcode = dns.RcodeSuccess // asked of the parent's side: the name exists, for it is a zone of ours
+		if rcode = dns.RcodeSuccess; w.delegates() { // asked of the parent's side: the name exists, for it is a zone of ours
+			return ""
+		}
 	}
 	w.rcode = rcode
 	soa := w.zone.soaRecord(w.zone.negative(negative), w.m.serialOf(w.zone))
@@ -165,6 +185,8 @@ func ending(name, key string) string {
 // referral points to the name servers of the zone below cut (RFC 1034 section 4.3.2 step 3b).
 func (w *walk) referral(cut string, servers rrset, name string) string {
 	w.authoritative = len(w.answer) > 0
+	w.proof = proof{kind: proveCut, name: ending(name, cut), key: cut}
+	w.proof.node, _ = w.at(cut)
 	w.authority = append(w.authority, owned(servers, ending(name, cut)))
 	var siblings []rrset
 	for _, rr := range servers {
@@ -198,6 +220,7 @@ func (w *walk) redirect(name, key, at string, set rrset) string {
 		next += d.Target
 	}
 	alias := &dns.CNAME{Hdr: header(name, dns.TypeCNAME, d.Hdr.Ttl), Target: next}
+	w.bare = append(w.bare, len(w.answer))
 	w.answer = append(w.answer, rrset{alias})
 	if w.q.rrtype == dns.TypeCNAME || w.q.rrtype == dns.TypeANY {
 		return ""

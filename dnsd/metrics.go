@@ -79,6 +79,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	s.tcp.metrics(emit)
 	s.updateMetrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_health_changes_total", Help: "Nodes whose part in the answers was changed by their health.", Value: float64(s.healthChanges.Load())})
+	s.writer.keys.shared.metrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_zones_faulty", Help: "Zones whose stored text is faulty: the last good records are served.", Gauge: true, Value: float64(len(s.FaultyZones()))})
 	emit(tandem.Sample{Name: "tandem_dnsd_accounts", Help: "Accounts known.", Gauge: true, Value: float64(s.model.accounts.rows.Load())})

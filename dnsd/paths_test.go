@@ -69,13 +69,14 @@ type generator struct {
 	labels []string
 	ends   []string
 	types  []uint16
+	signed bool // asks as validators do
 }
 
 func newGenerator(world string, seed uint64) *generator {
 	g := &generator{
 		Rand: rand.New(rand.NewPCG(seed, 1)),
 		types: []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNAPTR, dns.TypeSRV, dns.TypeHTTPS, dns.TypeTXT, dns.TypeSOA,
-			dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeANY, dns.TypeMX, dns.TypeDS, 1000, dns.TypeAXFR, 0},
+			dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeANY, dns.TypeMX, dns.TypeDS, 1000, dns.TypeAXFR, 0, dns.TypeNSEC, dns.TypeRRSIG, dns.TypeDNSKEY},
 	}
 	switch world {
 	case "voice":
@@ -202,6 +203,37 @@ func TestPathsAgree(t *testing.T) {
 			t.Logf("%d of %d questions took the fast path", fast, questions/2)
 			if world == "voice" && fast < questions/6 {
 				t.Errorf("the fast path answered %d of %d questions: too few to compare", fast, questions/2)
+			}
+		})
+	}
+}
+
+// TestSignedPathsAgree is the same for signed zones, whose full answers fill the cache that the fast path
+// takes signatures from.
+func TestSignedPathsAgree(t *testing.T) {
+	questions := 30_000
+	if testing.Short() || raceEnabled {
+		questions = 5_000
+	}
+	for _, world := range []string{"voice", "rfc"} {
+		t.Run(world, func(t *testing.T) {
+			s := signedServer(t, world, dns.ED25519, map[string][]string{
+				"voice": {"voice.example.net", "svc.voice.example.net", "mixed.example.net"}, "rfc": {"rfc.test", "child.rfc.test"},
+			}[world]...)
+			g := newGenerator(world, 9)
+			g.signed = true
+			var bufs [2][65535]byte
+			fast := 0
+			for range questions {
+				query, from := g.question()
+				from.stream = from.stream || g.IntN(2) == 0
+				if n := both(t, s.model, query, from, &bufs); bytes.Contains(bufs[1][:n], []byte{0, typeRRSIG, 0, classIN}) {
+					fast++
+				}
+			}
+			t.Logf("%d of %d questions took the fast path, signed", fast, questions)
+			if world == "voice" && fast < questions/20 {
+				t.Errorf("the fast path signed %d of %d answers: too few to compare", fast, questions)
 			}
 		})
 	}

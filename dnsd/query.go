@@ -30,6 +30,9 @@ type query struct {
 	wishes     wishes
 	bare       bool // no question, but a cookie
 	facts      *ednsFacts
+
+	compactOK   bool // CO: a denial's rcode may be restored (RFC 9824 section 5)
+	echoCompact bool
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
@@ -63,7 +66,7 @@ func (m *model) full(in, out []byte, c client) int {
 	if z.faulty && len(r.answer) == 0 {
 		q.explain(edeInvalidData)
 	}
-	return q.answer(r, out)
+	return q.answer(m.sealed(z, q.by, q, r), out)
 }
 
 // zoneAsked returns the zone that answers c, and what is known of c there; nil when it gets REFUSED.
@@ -135,6 +138,7 @@ func (q *query) transferOrMeta() int {
 		q.explain(edeNotSupported)
 		return dns.RcodeNotImplemented // obsolete since RFC 973
 	}
+	q.explain(edeInvalidQueryType)
 	return dns.RcodeFormatError
 }
 
@@ -225,7 +229,7 @@ func (q *query) takeEDNS(in []byte, r record) int {
 	if in[r.at] != 0 {
 		return dns.RcodeFormatError
 	}
-	q.edns, q.dnssecOK = true, r.ttl&0x8000 != 0
+	q.edns, q.dnssecOK, q.compactOK = true, r.ttl&0x8000 != 0, r.ttl&0x4000 != 0
 	if q.limit != streamSize {
 		q.limit = min(max(int(r.class), minimumSize), datagramSize)
 	}

@@ -416,7 +416,7 @@ func outcome(t *testing.T, from int, messages [][]string, have ...string) string
 	if err != nil {
 		return err.Error()
 	}
-	z := &zone{tree: next.tree}
+	z := &zone{tree: next.tree, sorting: new(sync.Once)}
 	var names []string
 	for _, key := range z.ordered() {
 		if key != apex {

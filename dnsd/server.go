@@ -57,6 +57,7 @@ type Server struct {
 
 	applying sync.Mutex
 	writer   *writer
+	keeper   *keeper
 
 	told          atomic.Pointer[[]tandem.NodeHealth] // the last list given to Health, for Trace
 	healthChanges atomic.Uint64
@@ -105,6 +106,8 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 		deps.Now = time.Now
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg), sockets: freshSockets{}}
+	s.keeper = newKeeper()
+	s.writer.keys.open, s.writer.keys.shared, s.writer.keys.touch = deps.Seal, newSeals(cfg, deps.Now), s.keeper.touch
 	m.resolvers = cfg.ECS.Resolvers
 	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
 	m.edns.nsid = cfg.NSID
@@ -124,8 +127,12 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Apply takes changes into what is answered. The first query after its return sees them.
+// Apply takes changes into what is answered. The first query after its return sees them. A call without
+// changes ends the snapshot: keys of zones are made from then on.
 func (s *Server) Apply(changes []tandem.Change) {
+	if len(changes) == 0 {
+		s.keeper.start()
+	}
 	for len(changes) > 0 {
 		n := atOnce(changes)
 		s.applySome(changes[:n])
@@ -246,6 +253,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
+	wg.Go(func() { s.keep(ctx) })
 	s.serveDoors(ctx, &wg)
 	wg.Go(func() { s.serveUpdates(ctx) })
 	wg.Go(func() { s.notifier.run(ctx) })

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 
 	"github.com/miekg/dns"
+
+	"tandem/dnsd/sign"
 )
 
 // What the fast path copies: record sets as octets, made once when their records are composed.
@@ -26,6 +28,20 @@ type wireSet struct {
 	extra      []byte
 	extraCount uint16
 	pointers   []wirePointer
+
+	ttl     uint32
+	content sign.Content
+	groups  []wireGroup // the sets in extra
+}
+
+// wireGroup is one set in extra, as its signature sees it.
+type wireGroup struct {
+	end     int // of its records within extra
+	count   int // of its records, which have as many pointers
+	owner   []byte
+	rrtype  uint16
+	ttl     uint32
+	content sign.Content
 }
 
 // wirePointer is an owner within extra that stands, uncompressed, within answers.
@@ -59,13 +75,31 @@ func newWireSet(set rrset, extra []hostSet) wireSet {
 		w.count++
 	}
 	for _, h := range extra {
+		first := len(w.pointers)
 		for _, rr := range h.set {
 			w.pointers = append(w.pointers, wirePointer{at: len(w.extra), to: hosts[h.record]})
 			w.extra = append(w.extra, packRecord(rr)...)
 			w.extraCount++
 		}
+		g := wireGroup{end: len(w.extra), count: len(w.pointers) - first, rrtype: h.set[0].Header().Rrtype, ttl: h.set[0].Header().Ttl, content: contentOf(h.set)}
+		if key, err := wireKey(h.name); err == nil {
+			g.owner = []byte(key)
+		}
+		w.groups = append(w.groups, g)
+	}
+	if len(set) > 0 {
+		w.ttl, w.content = set[0].Header().Ttl, contentOf(set)
 	}
 	return w
+}
+
+// contentOf returns what a composed set holds. A NAPTR replacement ends where the owner would follow.
+func contentOf(set rrset) sign.Content {
+	s, err := sign.NewSet("\x00", set)
+	if err != nil {
+		return sign.Content{}
+	}
+	return s.Content("\x00")
 }
 
 // fixedSize is what precedes the RDATA of a record with a compressed owner.

@@ -33,14 +33,16 @@ type zone struct {
 	wire   soaWire
 	serial *atomic.Uint32 // shared by all versions of the zone
 
-	faulty     bool // its text could not be read: it is not served
+	dnssec     *tandem.DNSSEC
+	signing    *signing // nil: unsigned
+	faulty     bool     // its text could not be read: it is not served
 	additional tandem.Additional
 	secondary  bool                     // a copy of what other servers say
 	updates    []tandem.UpdateRule      // who may change it
 	overlaid   *atomic.Pointer[overlay] // what RecordSets make of it; holds nil while there are none
 	peering
 	absent  string // why there is nothing to answer from; "" when there is
-	sorting sync.Once
+	sorting *sync.Once
 	keys    []string // of tree, see ordered
 }
 
@@ -61,8 +63,10 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	}
 	apex, _ := wireKey(z.ID)
 	v := &zone{
-		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
+		sorting: new(sync.Once),
+		number:  number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
+		dnssec:    signingOnline(z),
 		secondary: len(z.Primaries) > 0, updates: z.Updates, additional: cmp.Or(z.Additional, tandem.AdditionalChain),
 		peering: newPeering(z),
 	}

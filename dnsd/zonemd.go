@@ -8,6 +8,7 @@ import (
 	"hash"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/miekg/dns"
 )
@@ -46,7 +47,7 @@ func verifyDigest(apex string, c *content) error {
 // digest takes in all records in canonical order and form, but for the digest itself (RFC 8976 section
 // 3.3.1).
 func digest(apex string, t tree, sum hash.Hash) {
-	z := &zone{tree: t}
+	z := &zone{tree: t, sorting: new(sync.Once)}
 	for _, key := range z.ordered() {
 		var records []canonicalRecord
 		for _, set := range t[key].sets {

@@ -3,7 +3,7 @@
 #
 # usage: debian.sh compiler   gcc, for the race detector and for peers in C
 #        debian.sh clients    programs that speak to tandem: dig, kdig, sipp, baresip, curl, ...
-#        debian.sh peers      daemons that it is compared with: nsd, knot, named, gdnsd, kamailio
+#        debian.sh peers      daemons that it is compared with: nsd, knot, named, gdnsd, kamailio, unbound
 #        debian.sh libraries  the LD_LIBRARY_PATH with which those run
 #
 # The compiler and the clients are installed by apt-get. The daemons never are: no service of theirs
@@ -21,7 +21,8 @@ compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
 clients='dig:bind9-dnsutils kdig:knot-dnsutils sipp:sip-tester baresip:baresip-core curl:curl jq:jq
 	openssl:openssl taskset:util-linux'
 peers='usr/sbin/nsd:nsd usr/sbin/knotd:knot usr/sbin/named:bind9 usr/sbin/gdnsd:gdnsd usr/sbin/kamailio:kamailio
-	usr/bin/kzonecheck:knot-dnssecutils usr/bin/named-checkzone:bind9-utils usr/bin/dnssec-signzone:bind9-utils'
+	usr/bin/kzonecheck:knot-dnssecutils usr/bin/named-checkzone:bind9-utils usr/bin/dnssec-signzone:bind9-utils
+	usr/sbin/unbound:unbound'
 
 fail() {
 	echo "debian.sh: $*" >&2

@@ -48,7 +48,7 @@ func TestDebianScript(t *testing.T) {
 		{name: "daemons without a network", command: "peers", programs: map[string]string{"id": root, "apt-get": offline},
 			want: "cannot get Debian's package lists for nsd: E: Unable to fetch some archives", calls: "download -q nsd\nupdate -q\n"},
 		{name: "daemons, not Debian", command: "peers", programs: map[string]string{"id": root},
-			want: "cannot download nsd knot bind9 gdnsd kamailio: no apt-get here"},
+			want: "cannot download nsd knot bind9 gdnsd kamailio knot-dnssecutils bind9-utils bind9-utils unbound: no apt-get here"},
 		{name: "wrong usage", command: "everything", programs: map[string]string{"id": root},
 			want: "usage: debian.sh compiler|clients|peers|libraries"},
 	}

@@ -102,7 +102,7 @@ func serve(t *testing.T) string {
 			}
 			return []tandem.Arrow{{Time: began, From: "phone-a", To: "edge1", Text: "INVITE"}, {Time: began, From: "edge1", To: "phone-a", Text: "486 INVITE"}}, nil
 		},
-		Balancing: balancing{}, ReportLoad: func(string, float64) {},
+		Signer: oneKey{}, Balancing: balancing{}, ReportLoad: func(string, float64) {},
 		SIPTrace: func(ctx context.Context, _ tandem.Principal, _ tandem.TraceFilter, fn func([]tandem.TraceLine) error) error {
 			line := tandem.TraceLine{Arrow: tandem.Arrow{Time: began, From: "phone-a", To: "tandem", Text: "INVITE"}, CallID: "x@phone"}
 			err := errors.Join(fn(nil), fn([]tandem.TraceLine{line}))
@@ -142,4 +142,21 @@ func serve(t *testing.T) string {
 		}
 	})
 	return cfg.Socket
+}
+
+// oneKey is a signer of zones with one key, which waits for the parent.
+type oneKey struct{}
+
+func (oneKey) Signing(zone string) (tandem.ZoneSigning, error) {
+	return tandem.ZoneSigning{
+		Zone: zone, Wanted: true, Waits: "the parent to have the new key's DS", DS: []string{zone + ".\t3600\tIN\tDS\t7 13 2 AB"},
+		Keys: []tandem.KeyStatus{{Number: 1, Tag: 7, Algorithm: "ECDSAP256SHA256", Signs: "both", State: "submitted", Since: began, Created: began}},
+	}, nil
+}
+
+func (oneKey) MoveKeys(_ context.Context, _ tandem.Principal, _ string, act tandem.KeyAct) (tandem.Revision, error) {
+	if act == tandem.Unsign {
+		return 0, tandem.FieldError{Field: "act", Reason: "unsign: the zone's dnssec settings want it signed; take them out first"}
+	}
+	return 77, nil
 }

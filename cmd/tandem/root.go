@@ -61,7 +61,7 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newServe(s), newUpgrade(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
-		newStatus(s), newDNS(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
+		newStatus(s), newDNS(s), newDNSSEC(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
 		newLB(s), newCluster(s), newNode(s), newZone(s), newStore(s),
 		newVersion(s), newOpenAPI(s),
 	)

@@ -214,7 +214,7 @@ func deps(m *memory) control.Deps {
 				{ID: "2", Account: "b1", From: "200@b", To: "100@a", Type: "core", State: tandem.CallRinging, Started: began},
 			}
 		},
-		Balancing: balancing{}, ReportLoad: func(string, float64) {},
+		Signer: oneKey{}, Balancing: balancing{}, ReportLoad: func(string, float64) {},
 		Permit: func(_ context.Context, _ tandem.Principal, device string, ttl time.Duration) (string, error) {
 			return "https://example.net/p/" + device + "/" + ttl.String(), nil
 		},
@@ -265,4 +265,21 @@ func (m *memory) list(k tandem.Kind) []tandem.Object {
 	out := slices.Collect(maps.Values(m.objects[k]))
 	slices.SortFunc(out, func(a, b tandem.Object) int { return cmp.Compare(a.Header().ID, b.Header().ID) })
 	return out
+}
+
+// oneKey is a signer of zones with one key, which waits for the parent.
+type oneKey struct{}
+
+func (oneKey) Signing(zone string) (tandem.ZoneSigning, error) {
+	return tandem.ZoneSigning{
+		Zone: zone, Wanted: true, Waits: "the parent to have the new key's DS", DS: []string{zone + ".\t3600\tIN\tDS\t7 13 2 AB"},
+		Keys: []tandem.KeyStatus{{Number: 1, Tag: 7, Algorithm: "ECDSAP256SHA256", Signs: "both", State: "submitted", Since: began, Created: began}},
+	}, nil
+}
+
+func (oneKey) MoveKeys(_ context.Context, _ tandem.Principal, _ string, act tandem.KeyAct) (tandem.Revision, error) {
+	if act == tandem.Unsign {
+		return 0, tandem.FieldError{Field: "act", Reason: "unsign: the zone's dnssec settings want it signed; take them out first"}
+	}
+	return 77, nil
 }

@@ -47,6 +47,7 @@ func operations() []operation {
 	ops = append(ops, callOperations()...)
 	ops = append(ops, balanceOperations()...)
 	ops = append(ops, zoneOperations()...)
+	ops = append(ops, signingOperations()...)
 	return append(ops, actOperations()...)
 }
 

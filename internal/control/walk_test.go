@@ -126,8 +126,8 @@ func TestTenantWalk(t *testing.T) {
 			}
 		}
 	}
-	if walked != 13*2+10 {
-		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+10)
+	if walked != 13*2+12 {
+		t.Errorf("walked %d routes with an id, want %d", walked, 13*2+12)
 	}
 	if d.m.commits != commits {
 		t.Errorf("something was written: %d commits", d.m.commits-commits)

@@ -267,7 +267,7 @@ func (b *builder) controlDeps() control.Deps {
 		deps.Upgrade = b.Upgrade
 	}
 	if b.dns != nil {
-		deps.Trace, deps.AccountsIn = b.trace, b.dns.AccountsIn
+		deps.Trace, deps.Signer, deps.AccountsIn = b.trace, b.dns, b.dns.AccountsIn
 		deps.ZoneStates, deps.ZoneState, deps.RefreshZone = b.dns.ZoneStates, b.dns.ZoneState, b.dns.RefreshZone
 	}
 	if b.balancer != nil {

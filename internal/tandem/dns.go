@@ -182,11 +182,15 @@ type ZoneKey struct {
 	Sealed    []byte    `json:"-" cbor:"8,keyasint"`
 	Created   time.Time `json:"created" cbor:"9,keyasint"`
 	Published time.Time `json:"published,omitzero" cbor:"10,keyasint,omitempty"`
-	Active    time.Time `json:"active,omitzero" cbor:"11,keyasint,omitempty"`    // it signs from here on
-	Submitted time.Time `json:"submitted,omitzero" cbor:"12,keyasint,omitempty"` // CDS asks the parent for its DS from here on
-	Seen      time.Time `json:"seen,omitzero" cbor:"13,keyasint,omitempty"`      // the parent has its DS
-	Retired   time.Time `json:"retired,omitzero" cbor:"14,keyasint,omitempty"`   // it signs no longer
-	Removed   time.Time `json:"removed,omitzero" cbor:"15,keyasint,omitempty"`   // it is not published any longer
+	Active    time.Time `json:"active,omitzero" cbor:"11,keyasint,omitempty"`     // it signs from here on
+	Submitted time.Time `json:"submitted,omitzero" cbor:"12,keyasint,omitempty"`  // CDS asks the parent for its DS from here on
+	Seen      time.Time `json:"seen,omitzero" cbor:"13,keyasint,omitempty"`       // the parent has its DS
+	Retired   time.Time `json:"retired,omitzero" cbor:"14,keyasint,omitempty"`    // it signs no longer
+	Removed   time.Time `json:"removed,omitzero" cbor:"15,keyasint,omitempty"`    // it is not published any longer
+	Withdrawn time.Time `json:"withdrawn,omitzero" cbor:"16,keyasint,omitempty"`  // CDS does not ask for its DS any longer
+	Gone      time.Time `json:"gone,omitzero" cbor:"17,keyasint,omitempty"`       // the parent has its DS no longer
+	Unsigning bool      `json:"unsigning,omitempty" cbor:"18,keyasint,omitempty"` // CDS asks the parent to take every DS away
+	Rolling   bool      `json:"rolling,omitempty" cbor:"19,keyasint,omitempty"`   // somebody asked for a successor
 }
 
 // NameServer is one member of a zone's NS set.
