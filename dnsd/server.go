@@ -61,6 +61,8 @@ type Server struct {
 	guard       *guard.Guard
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
+	observing   *observation
+	history     history
 	converse    conversation // answers what takes more than one message; nil: nothing does
 }
 
@@ -85,6 +87,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
+	s.observing = newObservation(cfg, m, log)
 	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -129,6 +132,11 @@ func (s *Server) Listen() error {
 		s.doors.closeQUIC()
 		return err
 	}
+	if err := s.observing.open(); err != nil {
+		s.close()
+		s.doors.closeQUIC()
+		return fmt.Errorf("dns %w", err)
+	}
 	s.accelerate()
 	return nil
 }
@@ -147,6 +155,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	// With no more processors than workers they would shut everyone else out while they wait.
 	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
+	var at []netip.AddrPort // of each worker
 	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
 		for _, file := range l.udp {
 			b, err := batch.New(file, held)
@@ -154,7 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 				s.close()
 				return fmt.Errorf("dns: %w", err)
 			}
-			s.workers = append(s.workers, b)
+			s.workers, at = append(s.workers, b), append(at, addrPortOf(l.tcp.Addr()))
 		}
 	}
 	if s.accelerator != nil {
@@ -162,18 +171,36 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	proxied := len(s.workers) - len(s.doors.proxied)
 	for i, b := range s.workers {
-		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
+		wg.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, at: at[i], count: s.counters[1+i]}).serve)
 	}
 	for _, l := range s.listeners {
 		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
 	s.serveDoors(ctx, &wg)
+	wg.Go(func() { s.history.run(ctx, s.Metrics) })
+	ended := s.observe(ctx)
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
 	s.tcp.wait()
 	s.doors.closeQUIC()
+	ended()
 	return nil
+}
+
+// observe shows queries to who watches until the function that it returns is called, which waits until
+// all is written.
+func (s *Server) observe(ctx context.Context) (end func()) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.observing.run(ctx)
+	}()
+	return func() {
+		stop()
+		<-done
+	}
 }
 
 // close closes every socket, which ends their goroutines.
@@ -188,8 +215,8 @@ func (s *Server) close() {
 	s.tcp.close()
 }
 
-// handle answers one query of a stream into out and returns the answer's length, 0 for none. Whatever the
-// octets, it returns.
+// handle answers one query of a stream into out, with the options that its transport owes it, and returns
+// the answer's length, 0 for none. Whatever the octets, it returns.
 func (s *Server) handle(count *counters, in, out []byte, c client) int {
 	var t tally
 	now := time.Now()
@@ -198,9 +225,16 @@ func (s *Server) handle(count *counters, in, out []byte, c client) int {
 	t.ask(&f)
 	n := s.answer(&t, in, out, c)
 	t.answer(out[:n], c.stream)
+	by := t.by
 	t.publish(count)
 	if c.stream {
 		s.guard.Vouch(c.addr, now)
+		if n > 0 {
+			n = s.tcp.addOptions(in, out, n, c)
+		}
+	}
+	if o := s.observing.on.Load(); o != nil {
+		s.observing.takeStream(o, in, out[:n], c, by, now)
 	}
 	return n
 }
@@ -220,8 +254,10 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
 		t.fast++
+		t.by = byFast
 		return n
 	}
 	t.full++
+	t.by = byFull
 	return s.model.full(in, out, c)
 }
