@@ -102,6 +102,7 @@ func serve(t *testing.T) string {
 			}
 			return []tandem.Arrow{{Time: began, From: "phone-a", To: "edge1", Text: "INVITE"}, {Time: began, From: "edge1", To: "phone-a", Text: "486 INVITE"}}, nil
 		},
+		DNSStats: dnsStats, DNSTop: dnsTop,
 		Balancing: balancing{}, ReportLoad: func(string, float64) {},
 		SIPTrace: func(ctx context.Context, _ tandem.Principal, _ tandem.TraceFilter, fn func([]tandem.TraceLine) error) error {
 			line := tandem.TraceLine{Arrow: tandem.Arrow{Time: began, From: "phone-a", To: "tandem", Text: "INVITE"}, CallID: "x@phone"}

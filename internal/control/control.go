@@ -89,7 +89,10 @@ type Deps struct {
 	// CheckZone reports faults in a zone's plain records.
 	CheckZone func(*tandem.Zone) error
 	// Trace explains what DNS answers for a name to clients of a network (invalid: this machine).
-	Trace         func(name string, from netip.Prefix) ([]tandem.Step, error)
+	Trace func(name string, from netip.Prefix) ([]tandem.Step, error)
+	// DNSStats tells what the name server has counted; DNSTop watches its queries until of.For is over, or ctx.
+	DNSStats      func() DNSStats
+	DNSTop        func(ctx context.Context, of DNSTopOf) (DNSTop, error)
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call

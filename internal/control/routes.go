@@ -46,6 +46,7 @@ func operations() []operation {
 	ops = append(ops, documentOperations()...)
 	ops = append(ops, callOperations()...)
 	ops = append(ops, balanceOperations()...)
+	ops = append(ops, dnsWatchOperations()...)
 	return append(ops, actOperations()...)
 }
 

@@ -255,7 +255,7 @@ func (b *builder) controlDeps() control.Deps {
 		Backup: b.store.Backup, Verify: b.verify,
 	}
 	if b.dns != nil {
-		deps.Trace = b.trace
+		deps.Trace, deps.DNSStats, deps.DNSTop = b.trace, b.dnsStats, b.dnsTop
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
