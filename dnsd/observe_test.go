@@ -415,3 +415,21 @@ func TestObserversAreChecked(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkWatched tells what being watched costs an answer: nobody, one in a hundred, each.
+func BenchmarkWatched(b *testing.B) {
+	for _, every := range []int{0, 100, 1} {
+		b.Run(fmt.Sprint("every=", every), func(b *testing.B) {
+			s := watched(b, func(*Config) {})
+			s.observing.watch(byTop, every)
+			ask := asker(b, s, "k7.voice.example.net.", dns.TypeNAPTR)
+			b.ReportAllocs()
+			for b.Loop() {
+				ask()
+				if len(s.observing.ready) > 0 {
+					s.observing.show(<-s.observing.ready)
+				}
+			}
+		})
+	}
+}

@@ -51,11 +51,9 @@ func dnsTop(_ context.Context, of control.DNSTopOf) (control.DNSTop, error) {
 		return top, nil
 	}
 	top.Queries, top.Every, top.Missed, top.XDP = 30_000, 2, 12, 5_000
-	for _, item := range []control.DNSTopItem{
+	top.Items = []control.DNSTopItem{
 		{Key: strings.Repeat("a-very-long-label.", 5) + "voice.example.net.", Queries: 20_000},
 		{Key: "k7.voice.example.net.", Queries: 4_000, Error: 10}, {Key: "invite.7.svc.voice.example.net.", Queries: 6, Error: 4},
-	} {
-		top.Items = append(top.Items, item)
 	}
 	top.Items = top.Items[:min(len(top.Items), of.Limit)]
 	return top, nil
