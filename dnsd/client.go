@@ -5,6 +5,7 @@ import "net/netip"
 // client is who asks, and over what, as far as answers depend on it.
 type client struct {
 	addr      netip.Addr // never IPv4 in IPv6; behind a believed proxy that of the proxy's client
+	port      uint16     // of the client; 0: not known, as over plain UDP
 	stream    bool       // not a datagram: the whole answer fits, and the address is true
 	transport transport
 	local     netip.AddrPort // that the client asked; the zero value over plain UDP

@@ -48,6 +48,9 @@ type Config struct {
 	Cookies Cookies `yaml:"cookies"`
 	// RateLimit bounds what UDP clients get who do not prove their address.
 	RateLimit RateLimit `yaml:"rateLimit"`
+	// Dnstap and QueryLog show queries, or a share of them.
+	Dnstap   Dnstap   `yaml:"dnstap"`
+	QueryLog QueryLog `yaml:"queryLog"`
 	// XDP says whether common questions are answered where packets arrive: off, native (in the network
 	// device's driver), generic, or auto, native where there is such a driver. Where it cannot be done all
 	// is answered over sockets. Empty: off.
@@ -74,6 +77,8 @@ func (c Config) Validate() error {
 	errs = append(errs, c.TLS.faults()...)
 	errs = append(errs, c.QUIC.faults()...)
 	errs = append(errs, c.Proxy.faults()...)
+	errs = append(errs, c.Dnstap.faults()...)
+	errs = append(errs, c.QueryLog.faults()...)
 	if _, err := wireKey(dns.Fqdn(c.Host)); err != nil && c.Host != "" {
 		errs = append(errs, tandem.FieldError{Field: "host", Reason: "is not a host name such as ns1.example.net"})
 	}

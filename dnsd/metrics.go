@@ -45,7 +45,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 		}
 		emit(sample)
 	}
-	const queries, answers = "tandem_dnsd_queries_total", "tandem_dnsd_answers_total"
+	const queries, answers = queriesMetric, "tandem_dnsd_answers_total"
 	count(queries, "Queries received, by transport.", "transport", "udp", func(c *counters) *atomic.Uint64 { return &c.udp })
 	count(queries, "Queries received, by transport.", "transport", "tcp", func(c *counters) *atomic.Uint64 { return &c.tcp })
 	for _, over := range []transport{overTLS, overQUIC} {
@@ -78,6 +78,7 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	count("tandem_dnsd_streams_refused_total", "Connections refused for there were too many.", "", "", func(c *counters) *atomic.Uint64 { return &c.refusedStreams })
 	s.tcp.metrics(emit)
 	s.updateMetrics(emit)
+	s.observing.metrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_health_changes_total", Help: "Nodes whose part in the answers was changed by their health.", Value: float64(s.healthChanges.Load())})
 	s.writer.keys.shared.metrics(emit)
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})

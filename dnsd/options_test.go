@@ -51,7 +51,7 @@ func TestOptionsOfStreams(t *testing.T) {
 			t.Run(test.name+"/"+name, func(t *testing.T) {
 				in, out := withOptions(t, name, dns.TypeA, test.options...), make([]byte, streamSize)
 				c := client{addr: netip.MustParseAddr("127.0.0.1"), stream: true, transport: test.over}
-				n := s.tcp.addOptions(in, out, s.handle(s.counters[0], in, out, c), c)
+				n := s.handle(s.counters[0], in, out, c)
 				m := new(dns.Msg)
 				if err := m.Unpack(out[:n]); err != nil {
 					t.Fatal(err)

@@ -44,7 +44,7 @@ func (p Proxy) believes(addr netip.Addr) bool {
 // behind returns the client that a header names, where c is who sent it.
 func behind(h proxyv2.Header, c client) client {
 	if !h.Local {
-		c.addr, c.local = h.Source.Addr(), h.Destination
+		c.addr, c.port, c.local = h.Source.Addr(), h.Source.Port(), h.Destination
 	}
 	return c
 }

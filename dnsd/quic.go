@@ -142,7 +142,7 @@ func (s *Server) serveQUIC(ctx context.Context, d quicDoor) {
 		}
 		conn := &quicConn{Conn: accepted}
 		c := client{
-			addr: addrPortOf(accepted.RemoteAddr()).Addr(), stream: true, proven: true, transport: overQUIC,
+			addr: addrPortOf(accepted.RemoteAddr()).Addr(), port: addrPortOf(accepted.RemoteAddr()).Port(), stream: true, proven: true, transport: overQUIC,
 			local: addrPortOf(accepted.LocalAddr()), names: provenNames(accepted.ConnectionState().TLS),
 		}
 		if !s.tcp.add(conn, clientPrefix(c.addr), overQUIC) {
@@ -210,7 +210,6 @@ func (s *Server) serveQUICStream(conn *quicConn, stream *quic.Stream, c client) 
 		stream.CancelWrite(doqInternalError)
 		return
 	}
-	n = s.tcp.addOptions(in, b[2:][:streamSize], n, c)
 	binary.BigEndian.PutUint16(b[:], uint16(n))
 	s.tcp.counts.batches.Add(1)
 	if _, err := stream.Write(b[:2+n]); err != nil {

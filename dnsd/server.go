@@ -76,6 +76,8 @@ type Server struct {
 	guard       *guard.Guard
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
+	observing   *observation
+	history     history
 	converse    conversation // answers what takes more than one message; nil: nothing does
 
 	journaled atomic.Uint64 // what the journal on disk has seen
@@ -121,6 +123,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s.writer.copies, m.heard = s.copies, func(z *zone) { s.copies.heard.Add(1); s.copies.due(z.number, false) }
 	s.converse = s.transferOver
 	s.load()
+	s.observing = newObservation(cfg, m, log)
 	for range 1 + len(cfg.Listen)*cfg.Workers + len(cfg.Proxy.Listen) {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -222,6 +225,11 @@ func (s *Server) Listen() error {
 	for len(s.counters) < 1+sockets { // the process before had more workers
 		s.counters = append(s.counters, &counters{})
 	}
+	if err := s.observing.open(); err != nil {
+		s.close()
+		s.doors.closeQUIC()
+		return fmt.Errorf("dns %w", err)
+	}
 	s.accelerate()
 	return nil
 }
@@ -260,11 +268,14 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.keepJournal(ctx) })
 	wg.Go(func() { s.copies.run(ctx) })
 	wg.Go(func() { s.catalogs.run(ctx) })
+	wg.Go(func() { s.history.run(ctx, s.Metrics) })
+	ended := s.watch(ctx)
 	<-ctx.Done()
 	s.quit()
 	wg.Wait()
 	s.tcp.drain()
 	s.tcp.wait()
+	ended()
 	return nil
 }
 
@@ -274,18 +285,19 @@ func (s *Server) read() error {
 	defer s.starting.Unlock()
 	// With no more processors than workers they would shut everyone else out while they wait.
 	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
+	var at []netip.AddrPort // of each worker
 	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
 		for _, file := range l.udp {
 			b, err := batch.New(file, held)
 			if err != nil {
 				return fmt.Errorf("dns: %w", err)
 			}
-			s.workers = append(s.workers, b)
+			s.workers, at = append(s.workers, b), append(at, addrPortOf(l.tcp.Addr()))
 		}
 	}
 	proxied := len(s.workers) - len(s.doors.proxied)
 	for i, b := range s.workers {
-		s.reading.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, count: s.counters[1+i]}).serve)
+		s.reading.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, at: at[i], count: s.counters[1+i]}).serve)
 	}
 	return nil
 }
@@ -311,6 +323,21 @@ func (s *Server) quit() {
 	s.doors.close()
 }
 
+// watch shows queries to who watches until the function that it returns is called, which waits until
+// all is written.
+func (s *Server) watch(ctx context.Context) (end func()) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.observing.run(ctx)
+	}()
+	return func() {
+		stop()
+		<-done
+	}
+}
+
 // close closes every socket, which ends their goroutines.
 func (s *Server) close() {
 	for _, b := range s.workers {
@@ -323,8 +350,8 @@ func (s *Server) close() {
 	s.tcp.close()
 }
 
-// handle answers one query of a stream into out and returns the answer's length, 0 for none. Whatever the
-// octets, it returns.
+// handle answers one query of a stream into out, with the options that its transport owes it, and returns
+// the answer's length, 0 for none. Whatever the octets, it returns.
 func (s *Server) handle(count *counters, in, out []byte, c client) int {
 	var t tally
 	now := time.Now()
@@ -333,9 +360,16 @@ func (s *Server) handle(count *counters, in, out []byte, c client) int {
 	t.ask(&f)
 	n := s.answer(&t, in, out, c)
 	t.answer(out[:n], c.stream)
+	by := t.by
 	t.publish(count)
 	if c.stream {
 		s.guard.Vouch(c.addr, now)
+		if n > 0 {
+			n = s.tcp.addOptions(in, out, n, c)
+		}
+	}
+	if o := s.observing.on.Load(); o != nil {
+		s.observing.takeStream(o, in, out[:n], c, by, now)
 	}
 	return n
 }
@@ -355,8 +389,10 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
 		t.fast++
+		t.by = byFast
 		return n
 	}
 	t.full++
+	t.by = byFull
 	return s.full(in, out, c)
 }

@@ -39,6 +39,7 @@ const (
 // an atomic one waits for all writes before it.
 type tally struct {
 	udp, fast, full, dropped, truncated, panics uint64
+	by                                          path // who answered last, for observers
 	rcodes                                      [rcodes]uint64
 	kinds                                       [kinds]uint64
 	marks                                       [marks]uint64

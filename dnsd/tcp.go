@@ -47,7 +47,7 @@ func (s *Server) serveTCP(ctx context.Context, d door) {
 			continue
 		}
 		c := client{
-			addr: addrPortOf(conn.RemoteAddr()).Addr(), stream: true, proven: true, transport: d.over(), local: addrPortOf(conn.LocalAddr()),
+			addr: addrPortOf(conn.RemoteAddr()).Addr(), port: addrPortOf(conn.RemoteAddr()).Port(), stream: true, proven: true, transport: d.over(), local: addrPortOf(conn.LocalAddr()),
 		}
 		who := clientPrefix(c.addr)
 		if d.proxied {
@@ -132,7 +132,7 @@ func (s *Server) answerBatch(ctx context.Context, r *streamReader, c client) boo
 			_ = w.flush() // what was asked before is answered
 			return false
 		}
-		if w.add(s.tcp.addOptions(in, out, n, c)) != nil {
+		if w.add(n) != nil {
 			return false
 		}
 	}

@@ -115,6 +115,9 @@ type worker struct {
 	watch   *guard.Watch
 	seen    *sightings // nil without XDP
 	proxied bool       // each packet begins with the header of a proxy
+	at      netip.AddrPort
+	turns   turns
+	began   time.Time // the batch was there
 	count   *counters
 	tally   tally
 }
@@ -134,7 +137,8 @@ func (w *worker) serve() {
 		if n == 0 {
 			continue
 		}
-		now := w.watch.Tick(time.Now(), n)
+		w.began = time.Now()
+		now := w.watch.Tick(w.began, n)
 		for i := range n {
 			w.datagram(i, now)
 		}
@@ -162,7 +166,11 @@ func (w *worker) datagram(i int, now uint32) {
 		return
 	}
 	if in != nil && whole {
+		w.tally.by = byNobody
 		n = w.respond(in, w.conn.Answer(i), c)
+		if o := w.observing.on.Load(); o != nil {
+			w.show(o, i, in, n, c)
+		}
 	}
 	if n == 0 {
 		w.tally.dropped++
@@ -203,4 +211,19 @@ func (w *worker) refuse(verdict guard.Verdict, in, out []byte, f *guard.Facts, c
 	n := w.watch.Short(verdict, in, out, f, c.addr)
 	w.watch.Charge(c.addr, len(in), n)
 	return n
+}
+
+// show lets observers see datagram i, which says in and was answered with n octets.
+func (w *worker) show(o *observers, i int, in []byte, n int, c client) {
+	who := w.turns.pick(o)
+	if who == 0 {
+		return
+	}
+	e := dialogue{
+		in: in, out: w.conn.Answer(i)[:n], client: netip.AddrPortFrom(c.addr, c.port), local: c.local, by: w.tally.by, asked: w.began,
+	}
+	if !w.proxied || !c.local.IsValid() {
+		e.client, e.local = w.conn.FromPort(i), netip.AddrPortFrom(w.conn.To(i, w.at.Addr()), w.at.Port())
+	}
+	w.observing.take(o, who, &e)
 }

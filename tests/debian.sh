@@ -2,7 +2,7 @@
 # Puts what the tests need from Debian in place.
 #
 # usage: debian.sh compiler   gcc, for the race detector and for peers in C
-#        debian.sh clients    programs that speak to tandem: dig, kdig, sipp, baresip, curl, ...
+#        debian.sh clients    programs that speak to tandem: dig, fstrm_capture, kdig, sipp, baresip, curl, ...
 #        debian.sh peers      daemons that it is compared with: nsd, knot, named, gdnsd, kamailio, unbound
 #        debian.sh libraries  the LD_LIBRARY_PATH with which those run
 #
@@ -18,7 +18,7 @@ cache=${TANDEM_DEBIAN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/tandem/debi
 
 # What is looked for, and the package that brings it. A path is looked for as a file.
 compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
-clients='dig:bind9-dnsutils kdig:knot-dnsutils sipp:sip-tester baresip:baresip-core curl:curl jq:jq
+clients='dig:bind9-dnsutils fstrm_capture:fstrm-bin kdig:knot-dnsutils sipp:sip-tester baresip:baresip-core curl:curl jq:jq
 	openssl:openssl taskset:util-linux'
 peers='usr/sbin/nsd:nsd usr/sbin/knotd:knot usr/sbin/named:bind9 usr/sbin/gdnsd:gdnsd usr/sbin/kamailio:kamailio
 	usr/bin/kzonecheck:knot-dnssecutils usr/bin/named-checkzone:bind9-utils usr/bin/dnssec-signzone:bind9-utils

@@ -16,12 +16,12 @@ func TestDebianScript(t *testing.T) {
 		root    = "#!/bin/sh\necho 0\n"
 		offline = "#!/bin/sh\necho \"$*\" >>$CALLS\necho 'E: Unable to fetch some archives' >&2\nexit 100\n"
 		// A package manager that makes each package's program appear.
-		working = "#!/bin/sh\necho \"$*\" >>$CALLS\nfor p in dig kdig sipp baresip curl jq openssl taskset; do printf '#!/bin/sh\n' >$BIN/$p; chmod 755 $BIN/$p; done\n"
+		working = "#!/bin/sh\necho \"$*\" >>$CALLS\nfor p in dig fstrm_capture kdig sipp baresip curl jq openssl taskset; do printf '#!/bin/sh\n' >$BIN/$p; chmod 755 $BIN/$p; done\n"
 		refusal = "#!/bin/sh\nexit 1\n"
 		allowed = "#!/bin/sh\ntest \"$1\" = -n && shift\nexec \"$@\"\n"
 	)
 	all := map[string]string{
-		"dig": refusal, "kdig": refusal, "sipp": refusal, "baresip": refusal,
+		"dig": refusal, "fstrm_capture": refusal, "kdig": refusal, "sipp": refusal, "baresip": refusal,
 		"curl": refusal, "jq": refusal, "openssl": refusal, "taskset": refusal,
 	}
 	cases := []struct {
@@ -33,9 +33,9 @@ func TestDebianScript(t *testing.T) {
 	}{
 		{name: "everything is there", command: "clients", programs: map[string]string{"id": user}, have: all},
 		{name: "root installs", command: "clients", programs: map[string]string{"id": root, "apt-get": working},
-			calls: "install -q -y --no-install-recommends baresip-core bind9-dnsutils curl jq knot-dnsutils openssl sip-tester util-linux\n"},
+			calls: "install -q -y --no-install-recommends baresip-core bind9-dnsutils curl fstrm-bin jq knot-dnsutils openssl sip-tester util-linux\n"},
 		{name: "sudo installs", command: "clients", programs: map[string]string{"id": user, "sudo": allowed, "apt-get": working},
-			calls: "install -q -y --no-install-recommends baresip-core bind9-dnsutils curl jq knot-dnsutils openssl sip-tester util-linux\n"},
+			calls: "install -q -y --no-install-recommends baresip-core bind9-dnsutils curl fstrm-bin jq knot-dnsutils openssl sip-tester util-linux\n"},
 		{name: "neither root nor sudo", command: "clients", programs: map[string]string{"id": user, "apt-get": working}, have: without(all, "sipp"),
 			want: "cannot install sip-tester: neither root nor sudo without a password; install by hand: apt-get install sip-tester"},
 		{name: "sudo refuses", command: "clients", programs: map[string]string{"id": user, "sudo": refusal, "apt-get": working}, have: without(all, "jq"),

@@ -19,7 +19,7 @@ const vocabulary = "internal/tandem"
 // rooms is the table of docs/architecture.md. A new room gets its row in both, in one change.
 var rooms = map[string]room{
 	vocabulary:           {},
-	"dnsd":               {vocabulary + " dnsd/zonefile", "github.com/miekg/dns github.com/google/btree github.com/hashicorp/go-immutable-radix/v2 github.com/quic-go/quic-go golang.org/x/sys github.com/cilium/ebpf"},
+	"dnsd":               {vocabulary + " dnsd/zonefile", "github.com/miekg/dns github.com/google/btree github.com/hashicorp/go-immutable-radix/v2 github.com/quic-go/quic-go golang.org/x/sys github.com/cilium/ebpf google.golang.org/protobuf"},
 	"dnsd/zonefile":      {"", "github.com/miekg/dns"},
 	"dnsd/zonecheck":     {"dnsd/zonefile", "github.com/miekg/dns"},
 	"sipproxy":           {vocabulary, "github.com/emiago/sipgo golang.org/x/sys"},

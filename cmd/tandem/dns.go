@@ -10,7 +10,7 @@ import (
 )
 
 func newDNS(s *session) *cobra.Command {
-	return group("dns", "Look at name resolution", newDNSTrace(s))
+	return group("dns", "Look at name resolution", newDNSTrace(s), newDNSStats(s), newDNSTop(s))
 }
 
 func newDNSTrace(s *session) *cobra.Command {

@@ -103,6 +103,7 @@ func serve(t *testing.T) string {
 			return []tandem.Arrow{{Time: began, From: "phone-a", To: "edge1", Text: "INVITE"}, {Time: began, From: "edge1", To: "phone-a", Text: "486 INVITE"}}, nil
 		},
 		Signer: oneKey{}, Balancing: balancing{}, ReportLoad: func(string, float64) {},
+		DNSStats: dnsStats, DNSTop: dnsTop,
 		SIPTrace: func(ctx context.Context, _ tandem.Principal, _ tandem.TraceFilter, fn func([]tandem.TraceLine) error) error {
 			line := tandem.TraceLine{Arrow: tandem.Arrow{Time: began, From: "phone-a", To: "tandem", Text: "INVITE"}, CallID: "x@phone"}
 			err := errors.Join(fn(nil), fn([]tandem.TraceLine{line}))

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite testdata")
 // TestSession runs the commands of each file one after the other against a server of its own, and
 // compares what they print, both streams together, and their exit codes.
 func TestSession(t *testing.T) {
-	for _, golden := range []string{"testdata/session.txt", "testdata/balance.txt"} {
+	for _, golden := range []string{"testdata/session.txt", "testdata/balance.txt", "testdata/dns.txt"} {
 		t.Run(golden, func(t *testing.T) { testSession(t, golden) })
 	}
 }

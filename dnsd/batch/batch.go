@@ -5,6 +5,7 @@ package batch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -234,6 +235,27 @@ func (c *Conn) From(i int) netip.Addr {
 		return netip.AddrFrom4((*unix.RawSockaddrInet4)(pointer(&s.from)).Addr)
 	}
 	return netip.AddrFrom16(s.from.Addr).Unmap()
+}
+
+// FromPort returns the address and port that datagram i came from, without a zone.
+func (c *Conn) FromPort(i int) netip.AddrPort {
+	// Both families have the port, in network order, at the same place.
+	port := (*[2]byte)(pointer(&c.slots[i].from.Port))
+	return netip.AddrPortFrom(c.From(i), binary.BigEndian.Uint16(port[:]))
+}
+
+// To returns the address that datagram i came to: bound, unless that is a wildcard and the kernel has told
+// more.
+func (c *Conn) To(i int, bound netip.Addr) netip.Addr {
+	const head = unix.SizeofCmsghdr
+	control := c.slots[i].control[:c.in[i].header.Controllen]
+	switch len(control) {
+	case unix.CmsgSpace(unix.SizeofInet4Pktinfo):
+		return netip.AddrFrom4([4]byte(control[head+8 : head+12]))
+	case unix.CmsgSpace(unix.SizeofInet6Pktinfo):
+		return netip.AddrFrom16([16]byte(control[head : head+16])).Unmap()
+	}
+	return bound
 }
 
 // Answer returns the buffer for the answer to datagram i, AnswerSize long.

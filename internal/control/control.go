@@ -110,7 +110,10 @@ type Deps struct {
 	ZoneState   func(zone string) (tandem.ZoneState, error)
 	RefreshZone func(zone string, anew bool) error
 	// Signer answers for the keys of zones.
-	Signer        Signer
+	Signer Signer
+	// DNSStats tells what the name server has counted; DNSTop watches its queries until of.For is over, or ctx.
+	DNSStats      func() DNSStats
+	DNSTop        func(ctx context.Context, of DNSTopOf) (DNSTop, error)
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call

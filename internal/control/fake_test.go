@@ -215,6 +215,15 @@ func deps(m *memory) control.Deps {
 			}
 		},
 		Signer: oneKey{}, Balancing: balancing{}, ReportLoad: func(string, float64) {},
+		DNSStats: func() control.DNSStats {
+			return control.DNSStats{Series: []control.DNSSeries{{Name: "tandem_dnsd_zones", Total: 2}}}
+		},
+		DNSTop: func(ctx context.Context, of control.DNSTopOf) (control.DNSTop, error) {
+			if of.By == "zone" {
+				return control.DNSTop{}, &control.Error{Status: 503, Message: "8 watch already"}
+			}
+			return control.DNSTop{By: of.By, Seconds: of.For.Seconds(), Every: of.Limit, Items: []control.DNSTopItem{}}, ctx.Err()
+		},
 		Permit: func(_ context.Context, _ tandem.Principal, device string, ttl time.Duration) (string, error) {
 			return "https://example.net/p/" + device + "/" + ttl.String(), nil
 		},

@@ -48,6 +48,7 @@ func operations() []operation {
 	ops = append(ops, balanceOperations()...)
 	ops = append(ops, zoneOperations()...)
 	ops = append(ops, signingOperations()...)
+	ops = append(ops, dnsWatchOperations()...)
 	return append(ops, actOperations()...)
 }
 

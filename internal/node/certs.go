@@ -54,6 +54,8 @@ const (
 	leafRenew = 60 * 24 * time.Hour // age at which a new one is made
 	leafCache = 4096
 	clockSlip = time.Hour // certificates begin that much earlier
+
+	mostCommonName = 64 // octets (RFC 5280 appendix A.1)
 )
 
 // authority chooses the certificate for a TLS client: a given one that fits, else one of its own,
@@ -220,6 +222,9 @@ func (a *authority) sign(names []string, now time.Time) (*tls.Certificate, error
 		Subject:      pkix.Name{Organization: []string{"Tandem appliance"}}, // clients such as kdig refuse a subject that is empty
 		NotBefore:    now.Add(-clockSlip), NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if len(names[0]) <= mostCommonName {
+		template.Subject.CommonName = names[0] // kdig gives up on a certificate without a subject
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {

@@ -107,6 +107,7 @@ func (c *Config) resolve(dir string) {
 	}
 	if c.DNS != nil {
 		paths = append(paths, c.DNS.TLS.Files()...)
+		paths = append(append(paths, c.DNS.Dnstap.Files()...), c.DNS.QueryLog.Files()...)
 	}
 	if c.LB != nil && c.LB.Leases != nil {
 		paths = append(paths, c.LB.Leases.files()...)

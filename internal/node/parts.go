@@ -269,6 +269,7 @@ func (b *builder) controlDeps() control.Deps {
 	if b.dns != nil {
 		deps.Trace, deps.Signer, deps.AccountsIn = b.trace, b.dns, b.dns.AccountsIn
 		deps.ZoneStates, deps.ZoneState, deps.RefreshZone = b.dns.ZoneStates, b.dns.ZoneState, b.dns.RefreshZone
+		deps.DNSStats, deps.DNSTop = b.dnsStats, b.dnsTop
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
