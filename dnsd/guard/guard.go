@@ -51,6 +51,9 @@ const (
 
 // Guard is what all workers of a server share. It may be used by all at once.
 type Guard struct {
+	floodSecond, strangers atomic.Int64 // answers to clients that have proved nothing, this second
+	flood                  atomic.Bool
+
 	cfg    Config
 	jar    *Jar
 	start  time.Time
@@ -150,7 +153,14 @@ func (w *Watch) refuse(over bool, f *Facts) Verdict {
 // Afford reports whether addr, which sent in octets, may be sent out octets, and takes them from its
 // budget if so.
 func (w *Watch) Afford(addr netip.Addr, in, out int) bool {
-	if !w.g.cfg.Budget || w.g.rates.at(network(addr)).spend(w.now, in, out) || w.g.isProven(addr, w.now) {
+	if !w.g.cfg.Budget {
+		return true
+	}
+	most := int64(allowance)
+	if w.g.flooded(w.now / 1e6) {
+		most = 0
+	}
+	if w.g.rates.at(network(addr)).spend(w.now, in, out, most) || w.g.isProven(addr, w.now) {
 		return true
 	}
 	w.OverBudget++
@@ -190,6 +200,23 @@ const (
 	provenPlaces = 1 << 14
 	provenFor    = time.Hour
 )
+
+// floodAbove is how many answers a second to clients that have proved nothing make a flood. Then a network
+// that is not known has no allowance: a flood in the names of very many networks would get each of them
+// one, and so many times what it sends.
+const floodAbove = 2000
+
+// flooded counts an answer to a client that has proved nothing, and reports whether there are so many.
+func (g *Guard) flooded(second int64) bool {
+	if last := g.floodSecond.Load(); second > last && g.floodSecond.CompareAndSwap(last, second) {
+		many := g.strangers.Swap(0)
+		g.flood.Store(second == last+1 && many > floodAbove/2 && g.flood.Load())
+	}
+	if g.strangers.Add(1) > floodAbove {
+		g.flood.Store(true)
+	}
+	return g.flood.Load()
+}
 
 // Vouch notes that addr has asked over TCP at now: it is no forgery.
 func (g *Guard) Vouch(addr netip.Addr, now time.Time) {

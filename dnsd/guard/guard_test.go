@@ -100,6 +100,42 @@ func TestFloodsAreNotAmplified(t *testing.T) {
 	}
 }
 
+// TestWideFloodsAreNotAmplified: a flood in the names of very many networks, each of which asks less than once a
+// second, gives none of them more than three times the octets over 10 s. Below the rate of a flood each has its allowance.
+func TestWideFloodsAreNotAmplified(t *testing.T) {
+	const networks = 20_000
+	for _, c := range []struct {
+		name  string
+		rate  int
+		worst float64
+	}{{"flood", 16_000, 3}, {"quiet", 1500, 10}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPlay(standard())
+			p.answer = 200
+			q := question(40, nil)
+			in, out := map[int]int{}, map[int]int{}
+			for i := range 10 * c.rate {
+				n := i % networks
+				from := netip.AddrFrom4([4]byte{100, byte(n >> 8), byte(n), 7})
+				_, size := p.ask(from, q)
+				in[n], out[n] = in[n]+len(q), out[n]+size
+				p.now = p.now.Add(time.Second / time.Duration(c.rate))
+			}
+			worst, over := 0.0, 0
+			for n := range in {
+				ratio := float64(out[n]) / float64(in[n])
+				if worst = max(worst, ratio); ratio > 3 {
+					over++
+				}
+			}
+			t.Logf("at most %.2f octets out for one in, %d of %d networks over 3", worst, over, len(in))
+			if worst > c.worst || c.worst > 3 && worst <= 3 {
+				t.Errorf("%.2f octets out for one in", worst)
+			}
+		})
+	}
+}
+
 // flood has an address ask for 10 s, and returns octets out over octets in.
 func flood(p *play, from netip.Addr, q []byte, rate int) float64 {
 	in, out := 0, 0

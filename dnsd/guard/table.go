@@ -92,12 +92,12 @@ func (c *cell) takeOne(now, interval int64) bool {
 }
 
 // spend takes what an answer is over its question's worth from the budget, and reports whether it was
-// there.
-func (c *cell) spend(now int64, in, out int) bool {
+// there. A network may owe up to most.
+func (c *cell) spend(now int64, in, out int, most int64) bool {
 	for range tries {
 		old := c.octets.Load()
 		due := owed(old, now, in, out)
-		if due-now > allowance {
+		if due-now > most {
 			return false
 		}
 		if c.octets.CompareAndSwap(old, uint64(due)) {

@@ -35,15 +35,6 @@ type snapshot struct {
 	signers []int // of a DNSKEY set
 }
 
-func (w *world) key(n int) *tandem.ZoneKey {
-	for _, k := range w.keys {
-		if k.Number == n {
-			return k
-		}
-	}
-	return nil
-}
-
 // step lets the keeper and the parent do what they would, and notes what servers say then.
 func (w *world) step(r *rand.Rand) {
 	for range 20 {
