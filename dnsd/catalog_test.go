@@ -35,9 +35,9 @@ func TestCatalog(t *testing.T) {
 	}
 	list := &tandem.Zone{Head: tandem.Head{ID: "list.test"}, Role: tandem.RoleCatalog, Secondaries: everybody}
 	producer, at, _ := running(t, nil, list, member("one.test", "list.test"), member("two.test", "list.test"), member("own.test", "list.test"), member("other.test", ""))
-	consumer, consumerAt, _ := running(t, nil, member("own.test", ""))
-	store := &zoneStore{s: consumer, revision: 1000}
-	consumer.deps.Store = store
+	store := &zoneStore{revision: 1000}
+	consumer, consumerAt, _ := runningWith(t, Deps{Seal: openSeal{}, Store: store}, member("own.test", ""))
+	store.s = consumer
 	consumer.change(900, tandem.KindZone, "list.test", &tandem.Zone{Head: tandem.Head{ID: "list.test"}, Role: tandem.RoleCatalog, Primaries: []tandem.Primary{{Address: at}}})
 	has := func(id string) bool {
 		key, _ := wireKey(id)

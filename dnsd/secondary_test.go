@@ -73,8 +73,13 @@ func (m *memoryShelf) ZoneData(_ context.Context, fn func(tandem.ZoneDatum) erro
 // running starts a server with objects on a free port of loopback, until the test ends or end is called.
 func running(t *testing.T, shelf ZoneData, objects ...tandem.Object) (s *Server, at string, end func()) {
 	t.Helper()
-	s, err := New(Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, Workers: 1},
-		Deps{Seal: openSeal{}, Zones: shelf}, slog.New(slog.DiscardHandler))
+	return runningWith(t, Deps{Seal: openSeal{}, Zones: shelf}, objects...)
+}
+
+// runningWith is running with dependencies of one's own.
+func runningWith(t *testing.T, deps Deps, objects ...tandem.Object) (s *Server, at string, end func()) {
+	t.Helper()
+	s, err := New(Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, Workers: 1}, deps, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,14 +17,15 @@
 // ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
 // budget holds it; TC is never set for its size alone.
 //
-// Dynamic updates
-// (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed resolvers (RFC 7871,
-// nearest.go) tell clients apart.
+// Dynamic updates (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed resolvers
+// (RFC 7871, nearest.go) tell clients apart.
+//
 // Zones are shared with other name servers: given to secondaries (outgoing.go), who are told of changes
 // (notify.go), and copied from primaries (secondary.go), one by one or by catalog (catalog.go). Messages may
 // be signed (signed.go). What is transferred is one version, and health never shows in it.
 //
-// It leaves DNSSEC to later.
+// Zones are signed as they are asked (seal.go, dnsd/sign), absence by one record a name (RFC 9824). Zones that are
+// given to secondaries are not signed yet.
 package dnsd
 
 import (

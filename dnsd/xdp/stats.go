@@ -1,6 +1,9 @@
 package xdp
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // Stats counts what the program did since it was loaded.
 type Stats struct {
@@ -15,6 +18,10 @@ type Stats struct {
 // Stats returns the counts, summed up over the processors.
 func (r *Responder) Stats() (Stats, error) {
 	var s Stats
+	if r.enter(); r.closed {
+		return s, r.leave(os.ErrClosed)
+	}
+	defer r.life.RUnlock()
 	for i, n := range []*uint64{
 		&s.Answered, &s.OctetsIn, &s.OctetsOut, &s.Absent, &s.Stale, &s.Limited, &s.NoRoom, &s.AnsweredIPv6, &s.WithEDNS,
 		&s.A, &s.AAAA, &s.NAPTR, &s.SRV, &s.HTTPS, &s.Other,

@@ -21,6 +21,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -67,6 +69,9 @@ type Responder struct {
 	program *ebpf.Program
 	memory  []byte // the map generations, which the program reads
 	links   []link.Link
+
+	life   sync.RWMutex // held for reading while the maps are used
+	closed bool
 }
 
 // question, answer, listener, prefix and limit are laid out as in answer.bpf.c.
@@ -178,12 +183,20 @@ func (r *Responder) Attach(device string, native bool) error {
 
 // Listen has the program answer at addr, which must be a machine's own address.
 func (r *Responder) Listen(addr netip.AddrPort) error {
+	if r.enter(); r.closed {
+		return r.leave(os.ErrClosed)
+	}
+	defer r.life.RUnlock()
 	key := listenerKey(addr)
 	return r.maps.Listeners.Put(key[:], uint8(1))
 }
 
 // Unlisten is the inverse of Listen.
 func (r *Responder) Unlisten(addr netip.AddrPort) error {
+	if r.enter(); r.closed {
+		return r.leave(os.ErrClosed)
+	}
+	defer r.life.RUnlock()
 	key := listenerKey(addr)
 	if err := r.maps.Listeners.Delete(key[:]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return err
@@ -198,8 +211,22 @@ func listenerKey(addr netip.AddrPort) (key [20]byte) {
 	return key
 }
 
-// Close detaches the program and frees the maps.
+// enter and leave stand around what uses the maps, so that Close waits for it.
+func (r *Responder) enter() { r.life.RLock() }
+
+func (r *Responder) leave(err error) error {
+	r.life.RUnlock()
+	return err
+}
+
+// Close detaches the program and frees the maps. Whatever is called afterwards does nothing.
 func (r *Responder) Close() error {
+	r.life.Lock()
+	defer r.life.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
 	var errs []error
 	for _, l := range r.links {
 		errs = append(errs, l.Close())
@@ -216,15 +243,28 @@ func (r *Responder) Close() error {
 // Mark returns where the counters stand, of the account with a hash and of all: to be taken before
 // an answer is made that depends on them.
 func (r *Responder) Mark(account uint32) Mark {
+	r.enter()
+	defer r.life.RUnlock()
+	if r.closed {
+		return Mark{}
+	}
 	slot := account % slots
 	return Mark{slot: slot, own: r.generation(slot).Load(), all: r.generation(slots).Load()}
 }
 
 // Changed makes worthless the answers about an account.
-func (r *Responder) Changed(account uint32) { r.generation(account % slots).Add(1) }
+func (r *Responder) Changed(account uint32) { r.count(account % slots) }
 
 // ChangedAll makes all answers worthless.
-func (r *Responder) ChangedAll() { r.generation(slots).Add(1) }
+func (r *Responder) ChangedAll() { r.count(slots) }
+
+func (r *Responder) count(slot uint32) {
+	r.enter()
+	defer r.life.RUnlock()
+	if !r.closed {
+		r.generation(slot).Add(1)
+	}
+}
 
 // Fits reports whether Put would keep an answer of that size to a question whose name ends at the offset
 // nameEnd, both in octets of the whole message.
@@ -238,6 +278,10 @@ func (r *Responder) Put(message []byte, nameEnd int, edns bool, m Mark) error {
 	if !Fits(nameEnd, len(message)) {
 		return errors.New("xdp: answer does not fit")
 	}
+	if r.enter(); r.closed {
+		return r.leave(os.ErrClosed)
+	}
+	defer r.life.RUnlock()
 	var q question
 	copy(q.name[:], message[header:nameEnd])
 	copy(q.kind[:], message[nameEnd:])
