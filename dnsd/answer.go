@@ -54,6 +54,7 @@ func (q *query) message(rcode int) *dns.Msg {
 	msg := new(dns.Msg)
 	msg.Id, msg.Response, msg.Opcode, msg.RecursionDesired = q.id, true, q.opcode, q.recurse
 	msg.Rcode, msg.Compress = rcode, true
+	msg.Authoritative = q.opcode == dns.OpcodeNotify && rcode == dns.RcodeSuccess // RFC 1996 section 4.7
 	if q.question.Name != "" {
 		msg.Question = []dns.Question{q.question}
 	}
@@ -62,21 +63,16 @@ func (q *query) message(rcode int) *dns.Msg {
 		q.wishes.grant(msg.IsEdns0(), q.facts)
 		q.addOptions(msg.IsEdns0())
 	}
-	if q.tsig != nil {
-		msg.Extra = append(msg.Extra, &dns.TSIG{
-			Hdr:       dns.RR_Header{Name: q.tsig.Hdr.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY},
-			Algorithm: q.tsig.Algorithm, TimeSigned: q.tsig.TimeSigned, Fudge: q.tsig.Fudge,
-			OrigId: q.id, Error: dns.RcodeBadKey,
-		})
-	}
 	return msg
 }
 
-// pack writes msg into out and returns its length, 0 when it is over the limit.
+// pack writes msg into out, signed when the question was, and returns its length, 0 when it is over
+// the limit.
 func (q *query) pack(msg *dns.Msg, out []byte) int {
+	limit := min(q.limit, len(out)) - q.signature.size()
 	b, err := msg.PackBuffer(out)
-	if err != nil || len(b) > q.limit || len(b) > len(out) {
+	if err != nil || len(b) > limit {
 		return 0
 	}
-	return copy(out, b)
+	return len(q.signature.append(out[:copy(out, b)]))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"tandem/dnsd/journal"
 	"tandem/internal/tandem"
 )
 
@@ -19,6 +20,17 @@ type writer struct {
 	log         *slog.Logger
 	accelerator *accelerator // told what changed; nil: nobody is
 	seal        Sealer
+
+	shares  map[uint32]*share // by zone number
+	journal *journal.Journal
+	copies  *copies
+	lists   lists
+	touched map[uint32]bool // zones of shares whose serial may have moved
+	deltas  map[uint32]*delta
+	laid    map[uint32]map[string][]rrset // by zone number and owner: what stood where RecordSets change
+	live    bool                          // everything stored is applied
+	changed func(z *zone)                 // told of each new version of a shared zone; nil: nobody
+	last    tandem.Revision               // of what was applied
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -57,6 +69,8 @@ type profileUse struct {
 func newWriter(m *model, log *slog.Logger) *writer {
 	return &writer{
 		model: m, log: log,
+		lists: newLists(), shares: map[uint32]*share{}, journal: journal.New(journal.Limits{}), touched: map[uint32]bool{}, deltas: map[uint32]*delta{},
+		laid:        map[uint32]map[string][]rrset{},
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
@@ -67,13 +81,22 @@ func newWriter(m *model, log *slog.Logger) *writer {
 	}
 }
 
-// apply takes one change into the model. What it changes is visible to readers at once.
+// apply takes one change into the model. What it changes is visible to readers at once, RecordSets
+// after publish; secondaries hear of it after announce.
 func (w *writer) apply(c tandem.Change) {
+	w.take(c)
+	w.last = max(w.last, c.Revision)
+}
+
+func (w *writer) take(c tandem.Change) {
 	revision := serialOfRevision(c.Revision)
 	switch c.Kind {
 	case tandem.KindZone:
 		z, _ := c.Object.(*tandem.Zone)
 		w.applyZone(c.ID, z, revision)
+	case tandem.KindTSIGKey:
+		k, _ := c.Object.(*tandem.TSIGKey)
+		w.applyTSIGKey(c.ID, k)
 	case tandem.KindAccount:
 		a, _ := c.Object.(*tandem.Account)
 		w.applyAccount(c.ID, a, revision)
@@ -85,12 +108,8 @@ func (w *writer) apply(c tandem.Change) {
 		r, _ := c.Object.(*tandem.NumberRange)
 		w.applyRange(c.ID, r, revision)
 	case tandem.KindEdge:
-		raise(&w.edgesChanged, revision)
-		if e, ok := c.Object.(*tandem.Edge); ok {
-			w.edges.put(w.edgeNumbers.of(c.ID), newEdge(e))
-		} else {
-			w.edges.remove(w.edgeNumbers.of(c.ID), c.ID)
-		}
+		e, _ := c.Object.(*tandem.Edge)
+		w.applyEdge(c.ID, e, revision)
 	case tandem.KindNode:
 		raise(&w.coreChanged, revision)
 		n, _ := c.Object.(*tandem.Node)
@@ -113,9 +132,23 @@ func (w *writer) apply(c tandem.Change) {
 	case tandem.KindView:
 		v, _ := c.Object.(*tandem.View)
 		w.applyView(c.ID, v)
-	case tandem.KindTSIGKey:
-		k, _ := c.Object.(*tandem.TSIGKey)
-		w.applyKey(c.ID, k)
+	}
+}
+
+// applyEdge puts or, with e nil, removes an edge.
+func (w *writer) applyEdge(id string, e *tandem.Edge, revision uint32) {
+	before := w.edgeTouches()
+	raise(&w.edgesChanged, revision)
+	if e != nil {
+		w.edges.put(w.edgeNumbers.of(id), newEdge(e))
+	} else {
+		w.edges.remove(w.edgeNumbers.of(id), id)
+	}
+	for number, s := range before {
+		if s.zone.role != tandem.RoleAccounts {
+			raise(s.zone.serial, revision) // its ns is an edge
+		}
+		w.rezone(number, s, w.snapshotOf(s.zone))
 	}
 }
 
@@ -142,6 +175,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	number := w.zoneNumbers.of(id)
 	serial := w.serialFor(number)
 	raise(serial, revision)
+	w.lists.note(id, z)
 	if z == nil {
 		if key, err := wireKey(id); err == nil {
 			if _, existed := w.zones.get([]byte(key)); existed {
@@ -151,6 +185,8 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 		}
 		w.zoneAt.set(number, nil)
 		w.carry(number, nil, nil)
+		w.shareZone(number, id, nil)
+		w.copies.drop(number)
 		return
 	}
 	service := noZone
@@ -161,8 +197,24 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	if err != nil {
 		w.log.Error("zone served without its plain records", "zone", id, "err", err)
 	}
+	if built.copied() {
+		w.copies.put(built)
+	} else {
+		w.copies.drop(number)
+		if built.role == tandem.RoleCatalog {
+			w.listMembers(built)
+		}
+	}
+	var before *snapshot
+	if old := w.zoneAt.get(number); old != nil && w.tells(number) && built.shared() && old.absent+built.absent == "" {
+		before = w.snapshotOf(old)
+	}
 	w.carry(number, built, z)
 	w.zoneAt.set(number, built)
+	w.shareZone(number, id, built)
+	if before != nil {
+		w.rezone(number, before, w.snapshotOf(built))
+	}
 	if _, existed := w.zones.get([]byte(built.apex)); !existed {
 		w.countAbove(built.apex, 1)
 	}
@@ -302,7 +354,10 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 	}
 	for ; len(oldLabels) >= 4; oldLabels = oldLabels[4:] {
 		if !hasHash(hashes, oldLabels[:4]) {
-			w.inbound.deleteOwned(binary.BigEndian.Uint32(oldLabels), idHash)
+			gone := w.inbound.deleteOwned(binary.BigEndian.Uint32(oldLabels), idHash)
+			if len(w.shares) > 0 && gone != nil {
+				w.dropLabel(gone)
+			}
 		}
 	}
 	if existed {
@@ -318,6 +373,9 @@ func (w *writer) applyAccount(id string, a *tandem.Account, revision uint32) {
 // touch raises the serials of the zones that answer for accounts with profile p.
 func (w *writer) touch(p *profile, revision uint32) {
 	raise(w.serialFor(p.zone), revision)
+	if len(w.shares) > 0 && w.shares[p.zone] != nil {
+		w.touched[p.zone] = true
+	}
 	if z := w.zoneAt.get(p.zone); z != nil && z.service != noZone {
 		raise(w.serialFor(z.service), revision)
 	}
@@ -338,6 +396,9 @@ func (w *writer) putLabels(a *tandem.Account, profile, idHash uint32) []byte {
 		}
 		key := labelKey(nil, w.zoneNumbers.of(a.Zone), []byte(l.Label))
 		w.inbound.put(key, nil, entry{a: profile, b: idHash, tag: role})
+		if len(w.shares) > 0 {
+			w.putLabel(w.zoneNumbers.of(a.Zone), l.Label, w.profiles.get(profile))
+		}
 		hashes = binary.BigEndian.AppendUint32(hashes, w.inbound.hash(key))
 	}
 	return hashes

@@ -11,9 +11,8 @@ type client struct {
 	// names are the DNS names of the client's certificate, if it showed one that the authorities in
 	// Config.TLS.Clients vouch for (RFC 9103 section 9.3.3); else nil.
 	names  []string
-	now    uint32   // seconds since 1970, for cookies
-	proven bool     // the address is true: a stream, or a valid cookie
-	key    *tsigKey // that signed the query; nil: none
+	now    uint32 // seconds since 1970, for cookies
+	proven bool   // the address is true: a stream, or a valid cookie
 }
 
 // transport is how a query came.

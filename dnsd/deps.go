@@ -20,11 +20,20 @@ type Sealer interface {
 	Unseal(sealed []byte, context string) ([]byte, error)
 }
 
+// ZoneData keeps octets about zones: their journals, and the contents of secondary zones. See
+// store.Store.WriteZoneData.
+type ZoneData interface {
+	WriteZoneData(ctx context.Context, data []tandem.ZoneDatum) error
+	ZoneData(ctx context.Context, fn func(tandem.ZoneDatum) error) error
+}
+
 // Deps are what the server needs from outside. What is nil is not offered: without Store nothing is
-// written, without Seal no key can be opened.
+// written, without Seal no key can be opened, without Zones a restart begins journals and secondary zones
+// anew.
 type Deps struct {
 	Store Store
 	Seal  Sealer
+	Zones ZoneData
 	Now   func() time.Time // nil: time.Now
 	// GetCertificate chooses the certificate of DNS over TLS and QUIC, where Config.TLS names no files.
 	// It may be called by any number of goroutines; nil: there is none, and such listeners are refused.

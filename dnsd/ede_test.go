@@ -66,7 +66,7 @@ func TestUnsignedUpdateIsExplained(t *testing.T) {
 	s, _ := updatable(t)
 	m := updating(t, "z.test", "n.z.test. TXT x")
 	m.SetEdns0(1232, false)
-	answer := s.send(t, m, "")
+	answer := s.exchange(t, m, "")
 	opt := answer.IsEdns0()
 	if answer.Rcode != dns.RcodeRefused || opt == nil || len(opt.Option) != 1 || opt.Option[0].(*dns.EDNS0_EDE).InfoCode != dns.ExtendedErrorCodeProhibited {
 		t.Errorf("answer %v, want REFUSED with EDE 18", answer)

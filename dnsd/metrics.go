@@ -82,4 +82,5 @@ func (s *Server) Metrics(emit func(tandem.Sample)) {
 	emit(tandem.Sample{Name: "tandem_dnsd_zones", Help: "Zones served.", Gauge: true, Value: float64(s.model.zones.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_accounts", Help: "Accounts known.", Gauge: true, Value: float64(s.model.accounts.rows.Load())})
 	emit(tandem.Sample{Name: "tandem_dnsd_labels", Help: "Inbound labels that answer.", Gauge: true, Value: float64(s.model.inbound.rows.Load())})
+	s.transferMetrics(emit)
 }

@@ -5,7 +5,9 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"tandem/dnsd/guard"
 	"tandem/internal/tandem"
@@ -27,7 +29,6 @@ type model struct {
 	nodes     hosts
 	edns      ednsFacts
 	numbers   *numbers
-	keyring   keyring
 	resolvers []netip.Prefix        // that are believed when they say for whom they ask
 	views     atomic.Pointer[views] // nil while there is none
 
@@ -37,7 +38,16 @@ type model struct {
 	coreChanged  atomic.Uint32 // the same for groups, their assignments, clusters and nodes
 
 	numbersChanged atomic.Uint32 // the same for numbers, and accounts that have some
+
+	signers sync.Map // *signer by the key's name in wire form
+	now     nowFunc
+	heard   func(z *zone) // told of a NOTIFY that counts; nil: nobody
+	// transfer answers AXFR and IXFR over UDP; nil: they are refused.
+	transfer func(q *query, z *zone, c client, out []byte) int
 }
+
+// nowFunc tells the time.
+type nowFunc = func() time.Time
 
 // hosts are the edges or the nodes.
 type hosts struct {
@@ -88,7 +98,7 @@ func newModel() *model {
 	return &model{
 		edns:  ednsFacts{jar: guard.NewJar()},
 		zones: newTable(), above: newTable(), inbound: newTable(), accounts: newTable(),
-		numbers: newNumbers(), edges: hosts{names: newTable()}, nodes: hosts{names: newTable()},
+		numbers: newNumbers(), edges: hosts{names: newTable()}, nodes: hosts{names: newTable()}, now: time.Now,
 	}
 }
 
@@ -97,6 +107,9 @@ func newModel() *model {
 // clusters and nodes for all service zones: one number each, whatever the number of zones. Health
 // counts for none (health.go).
 func (m *model) serialOf(z *zone) uint32 {
+	if z.copied() {
+		return z.soa.Serial // its primary's
+	}
 	serial := z.serial.Load()
 	switch z.role {
 	case tandem.RoleAccounts:

@@ -248,7 +248,7 @@ const (
 	askWWW    = "\x03www\x03rfc\x04test\x00\x00\x01\x00\x01"
 	askSOA    = "\x03rfc\x04test\x00\x00\x06\x00\x01"
 	plainOPT  = "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
-	tsig      = "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x1d\x0bhmac-sha256\x00\x00\x00\x65\x53\xf1\x00\x01\x2c\x00\x00\x12\x34\x00\x00\x00\x00"
+	tsigKey   = "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x1d\x0bhmac-sha256\x00\x00\x00\x65\x53\xf1\x00\x01\x2c\x00\x00\x12\x34\x00\x00\x00\x00"
 	recordWWW = "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04\x01\x02\x03\x04"
 )
 
@@ -292,11 +292,11 @@ func oddPackets() map[string][]byte {
 		"EDNS 1, other options":  packet(0, withOPT, askSOA, "\x00\x00\x29\x04\xd0\x00\x01\x00\x00\x00\x01x"),
 		"two OPT, the first 1":   packet(0, [4]uint16{1, 0, 0, 2}, askSOA, "\x00\x00\x29\x04\xd0\x00\x01\x00\x00\x00\x00", plainOPT),
 		"OPT in authority":       packet(0, [4]uint16{1, 0, 1, 0}, "\x03rfc\x04test\x00\x00\xfb\x00\x01", plainOPT),
-		"TSIG":                   packet(0, withOPT, askSOA, tsig),
-		"TSIG after OPT":         packet(0, [4]uint16{1, 0, 0, 2}, askSOA, plainOPT, tsig),
-		"TSIG before OPT":        packet(0, [4]uint16{1, 0, 0, 2}, askSOA, tsig, plainOPT),
-		"two TSIG":               packet(0, [4]uint16{1, 0, 0, 2}, askSOA, tsig, tsig),
-		"TSIG of class IN":       packet(0, withOPT, askSOA, strings.Replace(tsig, "\x00\xfa\x00\xff", "\x00\xfa\x00\x01", 1)),
+		"TSIG":                   packet(0, withOPT, askSOA, tsigKey),
+		"TSIG after OPT":         packet(0, [4]uint16{1, 0, 0, 2}, askSOA, plainOPT, tsigKey),
+		"TSIG before OPT":        packet(0, [4]uint16{1, 0, 0, 2}, askSOA, tsigKey, plainOPT),
+		"two TSIG":               packet(0, [4]uint16{1, 0, 0, 2}, askSOA, tsigKey, tsigKey),
+		"TSIG of class IN":       packet(0, withOPT, askSOA, strings.Replace(tsigKey, "\x00\xfa\x00\xff", "\x00\xfa\x00\x01", 1)),
 		"TSIG without data":      packet(0, withOPT, askSOA, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x00"),
 		"TSIG cut":               packet(0, withOPT, askSOA, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x02\x01h"),
 		"an additional A":        packet(0, withOPT, askWWW, recordWWW),
@@ -329,7 +329,7 @@ func TestOddPackets(t *testing.T) {
 		"TSIG before OPT": "FORMERR", "two TSIG": "FORMERR", "TSIG of class IN": "FORMERR", "TSIG without data": "FORMERR", "TSIG cut": "FORMERR",
 		"EDNS option longer": "FORMERR opt", "OPT beyond the end": "FORMERR", "an additional A": "NOERROR aa",
 		"NOTIFY": "REFUSED", "UPDATE": "REFUSED", "tcp: AXFR": "REFUSED", "IXFR with its SOA": "REFUSED",
-		"opcode 00": "FORMERR", "opcode 04": "REFUSED", "opcode 05": "FORMERR",
+		"opcode 00": "FORMERR", "opcode 04": "FORMERR", "opcode 05": "FORMERR",
 	}
 	for name, b := range odd {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,9 @@ type query struct {
 	asked      question
 	edns       bool
 	dnssecOK   bool
-	tsig       *dns.TSIG        // of a key that we do not have, for we have none
+	signature  signature
+	told       uint32 // NOTIFY and IXFR: the serial that came along, if has
+	has        bool
 	limit      int              // octets that the answer may have
 	subnetData []byte           // the client's network, as a resolver says; not looked at yet
 	subnets    int              // how many such options there are
@@ -27,35 +29,32 @@ type query struct {
 	wishes     wishes
 	bare       bool // no question, but a cookie
 	facts      *ednsFacts
+	by         asker  // what is known of who asks
+	said       *reply // for names that lie in no zone and have an answer all the same
 }
 
 // full answers the octets of one query into out and returns the answer's length, 0 for silence. It
 // takes everything; what it does for common questions, fast does sooner.
 func (m *model) full(in, out []byte, c client) int {
-	q, rcode, ok := parseQuery(in, c)
-	if !ok {
+	q, z, rcode, ok := m.front(in, c)
+	switch {
+	case !ok:
 		return 0
-	}
-	q.facts = &m.edns
-	if rcode != dns.RcodeSuccess || q.bare {
+	case q.said != nil:
+		return q.answer(q.said, out)
+	case rcode != dns.RcodeSuccess || z == nil:
 		return q.refuse(rcode, out)
-	}
-	if z := m.zoneFor(q.asked); z == nil && q.question.Qclass == dns.ClassINET {
-		if r := m.special(q.asked); r != nil && !isMeta(q.asked.rrtype) {
-			return q.answer(r, out)
-		}
-	}
-	if rcode := q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
-		return q.refuse(rcode, out)
-	}
-	z, by := m.zoneAsked(q, c)
-	if z == nil {
-		return q.refuse(dns.RcodeRefused, out)
+	case isTransferType(q.asked.rrtype) && m.transfer != nil:
+		return m.transfer(q, z, c, out)
 	}
 	if rcode := q.transferOrMeta(); rcode != dns.RcodeSuccess {
 		return q.refuse(rcode, out)
 	}
-	r := m.lookupFor(z, q.asked, by)
+	if z.absent != "" {
+		q.explain(edeNotReady)
+		return q.refuse(dns.RcodeServerFailure, out)
+	}
+	r := m.lookupFor(z, q.asked, q.by)
 	q.addSubnet(r)
 	if z.faulty && len(r.answer) == 0 {
 		q.explain(edeInvalidData)
@@ -63,23 +62,63 @@ func (m *model) full(in, out []byte, c client) int {
 	return q.answer(r, out)
 }
 
-// zoneAsked returns the zone that answers c, and what is known of c there; nil when it gets REFUSED.
-func (m *model) zoneAsked(q *query, c client) (*zone, asker) {
+// front takes a query apart and finds out who asks, of which zone, and whether they are answered. An
+// rcode other than NOERROR is to be sent with what q then holds, and so is NOERROR without a zone, unless q says
+// something; !ok means silence.
+func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok bool) {
+	if q, rcode, ok = parseQuery(in, c); !ok {
+		return nil, nil, 0, false
+	}
+	q.facts = &m.edns
+	if rcode = m.authenticate(q, in, rcode); rcode != dns.RcodeSuccess || q.bare {
+		return q, nil, rcode, true
+	}
+	if q.opcode == dns.OpcodeNotify {
+		return q, nil, m.notified(q, m.zoneFor(q.asked), c), true
+	}
+	if q.question.Qclass == dns.ClassINET && !isMeta(q.asked.rrtype) && m.zoneFor(q.asked) == nil {
+		if q.said = m.special(q.asked); q.said != nil {
+			return q, nil, dns.RcodeSuccess, true
+		}
+	}
+	if rcode = q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
+		return q, nil, rcode, true
+	}
+	if z = m.zoneAsked(q, c); z == nil {
+		return q, nil, dns.RcodeRefused, true
+	}
+	return q, z, dns.RcodeSuccess, true
+}
+
+// zoneAsked returns the zone that answers c, and notes what is known of c there; nil when it gets REFUSED.
+// Secondaries may ask for what they may have, and see what everybody sees.
+func (m *model) zoneAsked(q *query, c client) *zone {
 	v := m.views.Load()
-	by := asker{views: v, view: v.of(c), proven: c.proven, near: q.nearness()}
-	z := m.zoneShown(q.asked, v, by.view)
+	q.by = asker{views: v, view: v.of(c, q.signature.by()), proven: c.proven, near: q.nearness()}
+	z := m.zoneShown(q.asked, v, q.by.view)
 	switch {
 	case q.question.Qclass != dns.ClassINET:
 		q.explain(edeNotSupported)
+		return nil
+	case z != nil && z.answers(c.addr) && !v.restricts(m.zoneFor(q.asked)):
+		return z
+	}
+	if own := m.zoneFor(q.asked); own != nil && own.mayTransfer(q, c) {
+		q.by = asker{view: noView, proven: c.proven}
+		return own
+	}
+	switch {
 	case z == nil:
 		q.explain(edeNotAuthoritative)
 	case !z.answers(c.addr):
 		q.explain(edeProhibited)
 	default:
-		return z, by
+		return z
 	}
-	return nil, by
+	return nil
 }
+
+func isTransferType(rrtype uint16) bool { return rrtype == dns.TypeAXFR || rrtype == dns.TypeIXFR }
 
 // zoneFor returns the zone that answers q: the one with the longest apex, but for DS at an apex the
 // zone above, if that is ours too (RFC 4035 section 3.1.4.1).
@@ -118,17 +157,17 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	}
 	q = newQuery(in, c)
 	switch q.opcode {
-	case dns.OpcodeQuery:
-	case dns.OpcodeNotify, dns.OpcodeUpdate:
-		return q, dns.RcodeRefused, true // known, and nobody is allowed to
+	case dns.OpcodeQuery, dns.OpcodeNotify:
+	case dns.OpcodeUpdate:
+		return q, dns.RcodeRefused, true // taken elsewhere, by a server that may write
 	default:
 		return q, dns.RcodeNotImplemented, true
 	}
 	o, whole := outline(in)
-	if whole && o.questions == 0 && o.answers+o.authority == 0 {
+	if whole && q.opcode == dns.OpcodeQuery && o.questions == 0 && o.answers+o.authority == 0 {
 		return q, q.takeBare(in, o), true
 	}
-	if !whole || o.questions != 1 || o.answers != 0 || in[2]&0x02 != 0 || isCompressed(in) {
+	if !whole || o.questions != 1 || o.answers != 0 && q.opcode != dns.OpcodeNotify || in[2]&0x02 != 0 || isCompressed(in) {
 		return q, dns.RcodeFormatError, true // RFC 9619 section 4
 	}
 	name, at, err := dns.UnpackDomainName(in, headerSize)
@@ -169,6 +208,7 @@ func newQuery(in []byte, c client) *query {
 // takeRecords notes what OPT and TSIG say; other records beside a question mean nothing here.
 func (q *query) takeRecords(in []byte, o sections) int {
 	rcode := dns.RcodeSuccess
+	q.takeSerial(in, o)
 	for i, r := range o.records {
 		additional := i >= o.answers+o.authority
 		switch r.rrtype {
@@ -178,16 +218,13 @@ func (q *query) takeRecords(in []byte, o sections) int {
 			}
 			rcode = q.takeEDNS(in, r)
 		case dns.TypeTSIG:
-			if !additional || i != len(o.records)-1 || !q.takeTSIG(in, r) {
+			if !additional || i != len(o.records)-1 || !q.signature.take(in, r) {
 				return dns.RcodeFormatError // RFC 8945 section 5.2
 			}
 		}
 		if rcode == dns.RcodeFormatError {
 			return rcode
 		}
-	}
-	if q.tsig != nil && rcode == dns.RcodeSuccess {
-		return dns.RcodeNotAuth // RFC 8945 section 5.2.1
 	}
 	return rcode
 }
@@ -223,16 +260,6 @@ func (q *query) takeEDNS(in []byte, r record) int {
 		return dns.RcodeBadVers
 	}
 	return dns.RcodeSuccess
-}
-
-// takeTSIG notes the TSIG record r, and reports whether it is well formed.
-func (q *query) takeTSIG(in []byte, r record) bool {
-	rr, _, err := dns.UnpackRR(in, r.at)
-	if err != nil || len(r.data) == 0 || r.class != dns.ClassANY {
-		return false
-	}
-	q.tsig = rr.(*dns.TSIG)
-	return true
 }
 
 // sections is how many questions and records of a kind a message has, and all its records.

@@ -17,9 +17,14 @@
 // ADDITIONAL holds what the type needs (addresses of SRV targets) and stays as long as the client's octet
 // budget holds it; TC is never set for its size alone.
 //
-// It leaves transfers and DNSSEC to later; AXFR, IXFR and NOTIFY are refused. Dynamic updates
-// (RFC 2136) become RecordSets, and views (overlay.go, views.go) and listed resolvers (RFC 7871,
-// nearest.go) tell clients apart.
+// Zones are shared with other name servers: given to secondaries (outgoing.go), who are told of changes
+// (notify.go), and copied from primaries (secondary.go), one by one or by catalog (catalog.go). Messages may
+// be signed (signed.go). What is transferred is one version, and health never shows in it.
+//
+// Dynamic updates (RFC 2136), signed by a key of ours, become RecordSets, and views (overlay.go, views.go)
+// and listed resolvers (RFC 7871, nearest.go) tell clients apart. Secondaries get what everybody sees.
+//
+// It leaves DNSSEC to later.
 package dnsd
 
 import (
@@ -67,6 +72,15 @@ type Server struct {
 	accelerator *accelerator // nil without XDP
 	tcp         *streams
 	converse    conversation // answers what takes more than one message; nil: nothing does
+
+	journaled atomic.Uint64 // what the journal on disk has seen
+	transfers transferCounts
+	slots     chan struct{} // one of each transfer out
+	notifier  *notifier
+	copies    *copies
+	catalogs  *catalogs
+	takers    takers
+	applied   chan struct{} // something was, to zones that are shared
 }
 
 // listener is one address: as many UDP sockets as there are workers, and one for TCP.
@@ -89,6 +103,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, deps: deps, log: log, model: m, writer: newWriter(m, log), tcp: newStreams(cfg)}
 	m.resolvers = cfg.ECS.Resolvers
 	s.updates, s.served, s.writer.seal = newUpdates(), newProgress(), deps.Seal
+	s.shareZones()
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
@@ -105,6 +120,11 @@ func (s *Server) Apply(changes []tandem.Change) {
 		s.applySome(changes[:n])
 		s.served.advance(changes[n-1].Revision)
 		changes = changes[n:]
+	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.writer.live && len(s.writer.lists.stale) > 0 {
+		s.writer.relist()
 	}
 }
 
@@ -126,6 +146,7 @@ func (s *Server) applySome(changes []tandem.Change) {
 		s.writer.apply(c)
 	}
 	s.writer.publish()
+	s.announce()
 	s.updates.sets.Store(int64(len(s.writer.setOf)))
 	for _, c := range changes {
 		s.writer.accelerator.changed(c.Kind)
@@ -138,6 +159,9 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.writer.restore(serialOfRevision(last))
+	s.writer.last = max(s.writer.last, last)
+	s.writer.relist()
+	s.writer.begin(s.journaled.Load() == uint64(last) && last != 0)
 	s.served.advance(last)
 }
 
@@ -195,7 +219,9 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp}) })
 	}
 	s.serveDoors(ctx, &wg)
-	wg.Go(func() { s.serveUpdates(ctx) })
+	for _, part := range []func(context.Context){s.serveUpdates, s.notifier.run, s.keepJournal, s.copies.run, s.catalogs.run} {
+		wg.Go(func() { part(ctx) })
+	}
 	<-ctx.Done()
 	s.close()
 	wg.Wait()
@@ -239,11 +265,7 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
 			n = 0
-			t.panics++
-			if total := s.panics.Add(1); total&(total-1) != 0 {
-				return // whoever found such a packet shall not fill the log with it
-			}
-			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
+			s.panicked(t, p)
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
@@ -252,4 +274,21 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	}
 	t.full++
 	return s.full(in, out, c)
+}
+
+// full answers what the fast path does not.
+func (s *Server) full(in, out []byte, c client) int {
+	if isUpdate(in) {
+		return s.update(in, out, c)
+	}
+	return s.model.full(in, out, c)
+}
+
+// panicked counts a panic, and logs it unless there were many: whoever found such a packet shall not
+// fill the log with it.
+func (s *Server) panicked(t *tally, p any) {
+	t.panics++
+	if total := s.panics.Add(1); total&(total-1) == 0 {
+		s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
+	}
 }

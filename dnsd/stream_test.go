@@ -243,7 +243,7 @@ func TestSilentConnectionsLeaveOthersAnswered(t *testing.T) {
 	s := loadWorld(t, "rfc")
 	s.tcp.mostPerClient = 3000
 	addr := serve(t, s)
-	before := heap()
+	before := heapSize()
 	for i := range 2000 {
 		conn, err := net.Dial("tcp", addr.String())
 		if err != nil {
@@ -271,12 +271,12 @@ func TestSilentConnectionsLeaveOthersAnswered(t *testing.T) {
 	if open > s.tcp.most {
 		t.Errorf("%d connections, want %d at most", open, s.tcp.most)
 	}
-	if grown := heap() - before; grown > 12<<20 {
+	if grown := heapSize() - before; grown > 12<<20 {
 		t.Errorf("the heap has grown by %d KiB", grown>>10)
 	}
 }
 
-func heap() int64 {
+func heapSize() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -210,8 +210,9 @@ func (t *table) delete(key []byte) {
 	}
 }
 
-// deleteOwned removes the row whose key has hash h and whose b is given.
-func (t *table) deleteOwned(h, b uint32) {
+// deleteOwned removes the row whose key has hash h and whose b is given, and returns its key, nil when
+// there is none.
+func (t *table) deleteOwned(h, b uint32) []byte {
 	var key []byte
 	t.each(h, func(k []byte, e entry, _ []byte) bool {
 		if e.b == b {
@@ -221,6 +222,22 @@ func (t *table) deleteOwned(h, b uint32) {
 	})
 	if key != nil {
 		t.delete(key)
+	}
+	return key
+}
+
+// all calls fn for every row. It is for the writer.
+func (t *table) all(fn func(key []byte, e entry)) {
+	for i := range t.shards {
+		s := t.shards[i].Load()
+		if s == nil {
+			continue
+		}
+		for place := range s.index {
+			if e := s.row(place); e != nil {
+				fn(s.key(e), *e)
+			}
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func isUpdate(in []byte) bool { return len(in) >= headerSize && in[2]&0xf8 == dn
 // reports whether it is one that a key of ours has signed: all others are refused on the spot, so
 // that they cannot fill it.
 func (s *Server) takeUpdate(q queuedUpdate) bool {
-	if _, ok := s.verify(q.in); !ok {
+	if !s.model.isSigned(q.in) {
 		return false
 	}
 	q.in = slices.Clone(q.in)
@@ -85,8 +85,8 @@ func (s *Server) serveUpdates(ctx context.Context) {
 
 // update answers an update. One that no key of ours has signed is refused.
 func (s *Server) update(in, out []byte, c client) int {
-	q, rcode := parseUpdate(in, c)
-	if rcode == dns.RcodeSuccess && c.key == nil {
+	q, rcode := s.parseUpdate(in, c)
+	if rcode == dns.RcodeSuccess && q.signature.by() == nil {
 		q.explain(edeProhibited)
 		rcode = dns.RcodeRefused
 	}
@@ -101,14 +101,15 @@ func (s *Server) update(in, out []byte, c client) int {
 	return q.refuse(rcode, out)
 }
 
-// parseUpdate reads what every message has.
-func parseUpdate(in []byte, c client) (*query, int) {
+// parseUpdate reads what every message has, and checks its signature.
+func (s *Server) parseUpdate(in []byte, c client) (*query, int) {
 	q := newQuery(in, c)
+	q.facts = &s.model.edns
 	o, whole := outline(in)
 	if !whole || o.questions != 1 {
 		return q, dns.RcodeFormatError
 	}
-	return q, q.takeRecords(in, o)
+	return q, s.model.authenticate(q, in, q.takeRecords(in, o))
 }
 
 // runUpdate does an update and returns its rcode.
@@ -126,7 +127,7 @@ func (s *Server) runUpdate(ctx context.Context, in []byte, q *query, c client) i
 		if rcode != dns.RcodeSuccess || len(edits) == 0 {
 			return rcode
 		}
-		revision, err := s.deps.Store.Append(ctx, c.key.principal(), edits)
+		revision, err := s.deps.Store.Append(ctx, q.signature.by().principal(), edits)
 		switch {
 		case errors.Is(err, tandem.ErrConflict):
 			if s.served.wait(ctx, seen+1) != nil {
@@ -156,11 +157,6 @@ func (q *query) updateFailed(s *Server, err error) int {
 	return dns.RcodeServerFailure
 }
 
-// principal is who changes things with k.
-func (k *tsigKey) principal() tandem.Principal {
-	return tandem.Principal{Name: "tsig " + k.name, Account: k.account, Admin: k.account == ""}
-}
-
 // planUpdate works out which RecordSets an update changes.
 func (s *Server) planUpdate(r *dynamic.Request, q *query, c client) ([]tandem.Edit, int) {
 	s.applying.Lock()
@@ -172,14 +168,14 @@ func (s *Server) planUpdate(r *dynamic.Request, q *query, c client) ([]tandem.Ed
 	case err != nil || !ok || z == nil || r.Zone.Qclass != dns.ClassINET:
 		q.explain(edeNotAuthoritative)
 		return nil, dns.RcodeNotAuth
-	case z.secondary: // never forwarded (section 6)
+	case z.copied(): // never forwarded (section 6)
 		q.explain(edeNotAuthoritative)
 		return nil, dns.RcodeNotAuth
-	case !z.answers(c.addr) || s.deps.Store == nil || !z.isUpdatedBy(c.key):
+	case !z.answers(c.addr) || s.deps.Store == nil || !z.isUpdatedBy(q.signature.by()):
 		q.explain(edeProhibited)
 		return nil, dns.RcodeRefused
 	}
-	u := &updatedZone{writer: s.writer, walk: walk{reply: &reply{}, m: s.model, zone: z, over: z.over(), asker: everybody()}, key: c.key}
+	u := &updatedZone{writer: s.writer, walk: walk{reply: &reply{}, m: s.model, zone: z, over: z.over(), asker: everybody()}, key: q.signature.by()}
 	sets, rcode := r.Apply(u)
 	if rcode != dns.RcodeSuccess {
 		if rcode == dns.RcodeRefused {

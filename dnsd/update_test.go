@@ -64,7 +64,7 @@ type plainSeal struct{}
 func (plainSeal) Seal(plain []byte, _ string) ([]byte, error)    { return plain, nil }
 func (plainSeal) Unseal(sealed []byte, _ string) ([]byte, error) { return sealed, nil }
 
-const testSecret = "a secret of 16 octets or more"
+const plainSecret = "a secret of 16 octets or more"
 
 // updatable returns a server whose zone z.test the keys ops and narrow may change, and whose zone
 // voice.test has accounts 1 (label one, key tenant) and 2 (label two).
@@ -77,7 +77,7 @@ func updatable(t testing.TB) (*Server, *shelf) {
 	}
 	kept.server = s
 	key := func(id, account string) *tandem.TSIGKey {
-		return &tandem.TSIGKey{Head: tandem.Head{ID: id}, Account: account, Sealed: []byte(testSecret)}
+		return &tandem.TSIGKey{Head: tandem.Head{ID: id}, Account: account, Sealed: []byte(plainSecret)}
 	}
 	for i, o := range []tandem.Object{
 		&tandem.Edge{Head: tandem.Head{ID: "e1"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Ports: tandem.Ports{UDP: 5060}},
@@ -94,11 +94,11 @@ func updatable(t testing.TB) (*Server, *shelf) {
 	return s, kept
 }
 
-// send signs m with a key, "" for none, and returns the answer.
-func (s *Server) send(t testing.TB, m *dns.Msg, key string) *dns.Msg {
+// exchange signs m with a key, "" for none, and returns the answer.
+func (s *Server) exchange(t testing.TB, m *dns.Msg, key string) *dns.Msg {
 	t.Helper()
 	query, err := m.Pack()
-	mac, secret := "", base64.StdEncoding.EncodeToString([]byte(testSecret))
+	mac, secret := "", base64.StdEncoding.EncodeToString([]byte(plainSecret))
 	if key != "" {
 		m.SetTsig(key+".", dns.HmacSHA256, 300, time.Now().Unix())
 		query, mac, err = dns.TsigGenerate(m, secret, "", false)
@@ -137,7 +137,7 @@ func updating(t testing.TB, zone string, add ...string) *dns.Msg {
 
 func (s *Server) wantUpdate(t testing.TB, m *dns.Msg, key string, rcode int) {
 	t.Helper()
-	if got := s.send(t, m, key); got.Rcode != rcode || got.Opcode != dns.OpcodeUpdate || !got.Response {
+	if got := s.exchange(t, m, key); got.Rcode != rcode || got.Opcode != dns.OpcodeUpdate || !got.Response {
 		t.Errorf("update by %q: %s, want %s\n%v", key, dns.RcodeToString[got.Rcode], dns.RcodeToString[rcode], m)
 	}
 }
@@ -276,7 +276,7 @@ func TestUpdateQueue(t *testing.T) {
 			return b
 		}
 		m.SetTsig(key+".", dns.HmacSHA256, 300, time.Now().Unix())
-		b, _, err := dns.TsigGenerate(m, base64.StdEncoding.EncodeToString([]byte(testSecret)), "", false)
+		b, _, err := dns.TsigGenerate(m, base64.StdEncoding.EncodeToString([]byte(plainSecret)), "", false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ import (
 type updatedZone struct {
 	*writer
 	walk
-	key *tsigKey
+	key *signer
 }
 
 // Apex returns the zone's name.
@@ -57,7 +57,7 @@ func (u *updatedZone) May(name string, rrtype uint16) bool {
 		return false
 	}
 	return slices.ContainsFunc(u.zone.updates, func(r tandem.UpdateRule) bool {
-		return strings.EqualFold(r.Key, u.key.name) && u.covers(r, name) && (rrtype == dns.TypeANY || coversType(r, rrtype))
+		return strings.EqualFold(r.Key, u.key.id) && u.covers(r, name) && (rrtype == dns.TypeANY || coversType(r, rrtype))
 	})
 }
 
@@ -89,8 +89,8 @@ func coversType(r tandem.UpdateRule, rrtype uint16) bool {
 }
 
 // isUpdatedBy reports whether a rule of z names k.
-func (z *zone) isUpdatedBy(k *tsigKey) bool {
-	return k != nil && slices.ContainsFunc(z.updates, func(r tandem.UpdateRule) bool { return strings.EqualFold(r.Key, k.name) })
+func (z *zone) isUpdatedBy(k *signer) bool {
+	return k != nil && slices.ContainsFunc(z.updates, func(r tandem.UpdateRule) bool { return strings.EqualFold(r.Key, k.id) })
 }
 
 // edit returns the edit that makes set what the zone holds, false when it does so already.

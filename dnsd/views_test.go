@@ -116,7 +116,7 @@ func TestViewByKey(t *testing.T) {
 		q := new(dns.Msg)
 		q.SetQuestion("a.z.test.", dns.TypeA)
 		q.SetTsig(key+".", dns.HmacSHA256, 300, time.Now().Unix())
-		b, _, err := dns.TsigGenerate(q, base64.StdEncoding.EncodeToString([]byte(testSecret)), "", false)
+		b, _, err := dns.TsigGenerate(q, base64.StdEncoding.EncodeToString([]byte(plainSecret)), "", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestLongestNetwork(t *testing.T) {
 				}
 			}
 			got := -1
-			if number := v.of(client{addr: addr}); number != noView {
+			if number := v.of(client{addr: addr}, nil); number != noView {
 				got = all[number].Networks[0].Bits()
 			}
 			if got != best {

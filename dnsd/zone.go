@@ -3,6 +3,7 @@ package dnsd
 import (
 	"cmp"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/miekg/dns"
@@ -34,9 +35,13 @@ type zone struct {
 
 	faulty     bool // its text could not be read: it is not served
 	additional tandem.Additional
-	secondary  bool                     // a copy of what other servers say
 	updates    []tandem.UpdateRule      // who may change it
 	overlaid   *atomic.Pointer[overlay] // what RecordSets make of it; holds nil while there are none
+
+	peering
+	absent  string // why there is nothing to answer from; "" when there is
+	sorting sync.Once
+	keys    []string // of tree, see ordered
 }
 
 // noZone is no zone's number.
@@ -55,7 +60,7 @@ func newZone(z *tandem.Zone, number, service uint32, edges []uint32, serial *ato
 	v := &zone{
 		number: number, id: z.ID, name: z.ID + ".", apex: apex, role: z.Role, service: service,
 		networks: z.Networks, edges: edges, ttl: z.TTL.Or(tandem.DefaultTTL()), tree: t, serial: serial,
-		secondary: len(z.Primaries) > 0, updates: z.Updates, additional: cmp.Or(z.Additional, tandem.AdditionalChain),
+		updates: z.Updates, additional: cmp.Or(z.Additional, tandem.AdditionalChain), peering: newPeering(z),
 	}
 	if len(v.networks) == 0 && (z.Role == tandem.RoleService || z.Role == tandem.RoleENUM) {
 		v.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}

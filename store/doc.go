@@ -26,7 +26,7 @@
 //	LOCK        locked for as long as the store is open
 //	node.key    the node key, 64 hex digits, mode 0600
 //	objects/    Pebble: all tables but the bindings
-//	bindings/   Pebble: the bindings, its log synced a moment late
+//	bindings/   Pebble: the bindings and zone data, its log synced a moment late
 //	calls/      Pebble: the log of calls
 //
 // # The bytes
@@ -43,6 +43,7 @@
 //	c n:space name                         → flags (1), kind (1), id of the holder
 //	l revision (8)                         → flags (1), kind (1), time (8), n:actor, n:id, n:owner, object
 //	b n:account n:aor n:device contact     → binding in CBOR
+//	z n:zone part (1) number (8)           → what the name server keeps about the zone
 //
 // In calls/, where ids sort by the time at which calls began:
 //

@@ -20,6 +20,8 @@ const (
 	tableLog     byte = 'l'
 	tableBinding byte = 'b'
 
+	tableZoneData byte = 'z'
+
 	tableCall      byte = 'k'
 	tableCallOwner byte = 'a'
 	tableCallOpen  byte = 'p'

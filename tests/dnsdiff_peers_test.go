@@ -55,6 +55,14 @@ func dnsPeers() []dnsPeer {
 // start runs p with zones, until the test ends, waits until it answers for them, and returns its address.
 func (p dnsPeer) start(t *testing.T, zones []*hardZone) string {
 	t.Helper()
+	addr, log := p.launch(t, zones)
+	p.await(t, addr, zones, log)
+	return addr
+}
+
+// launch runs p with zones, until the test ends, and returns its address and its log.
+func (p dnsPeer) launch(t *testing.T, zones []*hardZone) (address, logFile string) {
+	t.Helper()
 	dir, err := os.MkdirTemp(workshop, p.name+"-")
 	if err != nil {
 		t.Fatal(err)
@@ -88,8 +96,7 @@ func (p dnsPeer) start(t *testing.T, zones []*hardZone) string {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 	})
-	p.await(t, addr.String(), zones, log.Name())
-	return addr.String()
+	return addr.String(), log.Name()
 }
 
 // await waits until p answers for zones.

@@ -19,7 +19,7 @@ const vocabulary = "internal/tandem"
 // rooms is the table of docs/architecture.md. A new room gets its row in both, in one change.
 var rooms = map[string]room{
 	vocabulary:           {},
-	"dnsd":               {vocabulary, "github.com/miekg/dns github.com/hashicorp/go-immutable-radix/v2 github.com/quic-go/quic-go golang.org/x/sys github.com/cilium/ebpf"},
+	"dnsd":               {vocabulary, "github.com/miekg/dns github.com/hashicorp/go-immutable-radix/v2 github.com/google/btree github.com/quic-go/quic-go golang.org/x/sys github.com/cilium/ebpf"},
 	"sipproxy":           {vocabulary, "github.com/emiago/sipgo golang.org/x/sys"},
 	"httpproxy":          {vocabulary, ""},
 	"provision":          {vocabulary, ""},

@@ -60,7 +60,7 @@ func newRoot(s *session) *cobra.Command {
 	root.AddCommand(
 		newServe(s), newLab(s),
 		newApply(s), newGet(s), newDelete(s), newDiff(s), newExplain(s),
-		newStatus(s), newDNS(s), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
+		newStatus(s), newDNS(s), group("zone", "Look at zones among name servers", zoneStateCommands(s)...), newSIP(s), newCall(s), newEvents(s), newAccount(s), newDevice(s),
 		newLB(s), newCluster(s), newNode(s), newStore(s),
 		newVersion(s), newOpenAPI(s),
 	)

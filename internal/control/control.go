@@ -91,7 +91,11 @@ type Deps struct {
 	// CheckRecordSet reports faults in a record set's records.
 	CheckRecordSet func(*tandem.RecordSet) error
 	// Trace explains what DNS answers for a name to clients of a network (invalid: this machine).
-	Trace         func(name string, from netip.Prefix) ([]tandem.Step, error)
+	Trace func(name string, from netip.Prefix) ([]tandem.Step, error)
+	// ZoneStates, ZoneState and RefreshZone look at zones among name servers, and have one refreshed.
+	ZoneStates    func(after string, limit int) []tandem.ZoneState
+	ZoneState     func(zone string) (tandem.ZoneState, error)
+	RefreshZone   func(zone string, anew bool) error
 	Registrations func(by tandem.Principal, account string) []tandem.Binding
 	// Calls returns the calls under way, and some that ended just now.
 	Calls func(by tandem.Principal) []tandem.Call

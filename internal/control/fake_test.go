@@ -190,6 +190,21 @@ func deps(m *memory) control.Deps {
 		Trace: func(name string, _ netip.Prefix) ([]tandem.Step, error) {
 			return []tandem.Step{{What: "zone", Text: name + " lies in voice.example.net"}}, nil
 		},
+		ZoneStates: func(string, int) []tandem.ZoneState {
+			return []tandem.ZoneState{{Zone: "voice.example.net", Serial: 7, State: "served"}}
+		},
+		ZoneState: func(zone string) (tandem.ZoneState, error) {
+			if zone != "voice.example.net" {
+				return tandem.ZoneState{}, tandem.ErrNotFound
+			}
+			return tandem.ZoneState{Zone: zone, Serial: 7, State: "served"}, nil
+		},
+		RefreshZone: func(zone string, _ bool) error {
+			if zone != "voice.example.net" {
+				return tandem.ErrNotFound
+			}
+			return nil
+		},
 		Registrations: func(by tandem.Principal, account string) []tandem.Binding {
 			return slices.DeleteFunc(slices.Clone(bindings), func(b tandem.Binding) bool { return account != "" && b.Account != account })
 		},

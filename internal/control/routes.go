@@ -46,6 +46,7 @@ func operations() []operation {
 	ops = append(ops, documentOperations()...)
 	ops = append(ops, callOperations()...)
 	ops = append(ops, balanceOperations()...)
+	ops = append(ops, zoneOperations()...)
 	return append(ops, actOperations()...)
 }
 

@@ -87,7 +87,7 @@ func (b *builder) buildAuthority() (err error) {
 }
 
 func (b *builder) buildDNS() (err error) {
-	deps := dnsd.Deps{Store: b.store, Seal: b.store}
+	deps := dnsd.Deps{Store: b.store, Seal: b.store, Zones: b.store}
 	if b.certs != nil {
 		deps.GetCertificate = b.certs.dnsCertificate(b.cfg.DNS.Host)
 	}
@@ -256,6 +256,7 @@ func (b *builder) controlDeps() control.Deps {
 	}
 	if b.dns != nil {
 		deps.Trace = b.trace
+		deps.ZoneStates, deps.ZoneState, deps.RefreshZone = b.dns.ZoneStates, b.dns.ZoneState, b.dns.RefreshZone
 	}
 	if b.balancer != nil {
 		deps.Balancing, deps.ReportLoad = balanceView{b.balancer, b.planner, b.leases}, b.reportLoad
