@@ -73,10 +73,11 @@ func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok boo
 	if rcode = m.authenticate(q, in, rcode); rcode != dns.RcodeSuccess || q.bare {
 		return q, nil, rcode, true
 	}
+	own := m.zoneFor(q.asked)
 	if q.opcode == dns.OpcodeNotify {
-		return q, nil, m.notified(q, m.zoneFor(q.asked), c), true
+		return q, nil, m.notified(q, own, c), true
 	}
-	if q.question.Qclass == dns.ClassINET && !isMeta(q.asked.rrtype) && m.zoneFor(q.asked) == nil {
+	if q.question.Qclass == dns.ClassINET && !isMeta(q.asked.rrtype) && own == nil {
 		if q.said = m.special(q.asked); q.said != nil {
 			return q, nil, dns.RcodeSuccess, true
 		}
@@ -84,15 +85,16 @@ func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok boo
 	if rcode = q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
 		return q, nil, rcode, true
 	}
-	if z = m.zoneAsked(q, c); z == nil {
+	if z = m.zoneAsked(q, c, own); z == nil {
 		return q, nil, dns.RcodeRefused, true
 	}
 	return q, z, dns.RcodeSuccess, true
 }
 
 // zoneAsked returns the zone that answers c, and notes what is known of c there; nil when it gets REFUSED.
-// Secondaries may ask for what they may have, and see what everybody sees.
-func (m *model) zoneAsked(q *query, c client) *zone {
+// It is own, in which the name lies, or one above it that c's view is answered from. Secondaries may ask for
+// what they may have, and see what everybody sees.
+func (m *model) zoneAsked(q *query, c client, own *zone) *zone {
 	v := m.views.Load()
 	q.by = asker{views: v, view: v.of(c, q.signature.by()), proven: c.proven, near: q.nearness()}
 	z := m.zoneShown(q.asked, v, q.by.view)
@@ -100,10 +102,10 @@ func (m *model) zoneAsked(q *query, c client) *zone {
 	case q.question.Qclass != dns.ClassINET:
 		q.explain(edeNotSupported)
 		return nil
-	case z != nil && z.answers(c.addr) && !v.restricts(m.zoneFor(q.asked)):
+	case z != nil && z.answers(c.addr) && !v.restricts(own):
 		return z
 	}
-	if own := m.zoneFor(q.asked); own != nil && own.mayTransfer(q, c) {
+	if own != nil && own.mayTransfer(q, c) {
 		q.by = asker{view: noView, proven: c.proven}
 		return own
 	}
