@@ -81,6 +81,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 	return &writer{
 		model: m, log: log,
 		lists: newLists(), shares: map[uint32]*share{}, journal: journal.New(journal.Limits{}), touched: map[uint32]bool{}, deltas: map[uint32]*delta{},
+		laid:        map[uint32]map[string][]rrset{},
 		zoneNumbers: numbering{}, groupNumbers: numbering{}, clusterNumbers: numbering{},
 		edgeNumbers: numbering{}, nodeNumbers: numbering{},
 		serials: map[uint32]*atomic.Uint32{}, members: map[uint32][]uint32{}, clusterOfNode: map[uint32]uint32{},
@@ -92,13 +93,11 @@ func newWriter(m *model, log *slog.Logger) *writer {
 	}
 }
 
-// apply takes one change into the model. What it changes is visible to readers at once.
+// apply takes one change into the model. What it changes is visible to readers at once, RecordSets
+// after publish; secondaries hear of it after announce.
 func (w *writer) apply(c tandem.Change) {
 	w.take(c)
 	w.last = max(w.last, c.Revision)
-	if len(w.touched) > 0 {
-		w.publish()
-	}
 }
 
 func (w *writer) take(c tandem.Change) {
@@ -220,7 +219,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	} else {
 		w.copies.drop(number)
 		if built.role == tandem.RoleCatalog {
-			w.list(built)
+			w.listMembers(built)
 		}
 	}
 	var before *snapshot

@@ -80,6 +80,7 @@ func (w *writer) layersOf(number uint32) *layers {
 
 func (w *writer) putIn(id string, p *placed) {
 	l := w.layersOf(p.zone)
+	w.remember(p.zone, l, p.key)
 	p.shown = w.mayShow(l, p)
 	w.setOf[id] = p
 	if p.view != noView {
@@ -92,6 +93,7 @@ func (w *writer) putIn(id string, p *placed) {
 
 func (w *writer) takeOut(id string, p *placed) {
 	l := w.layersOf(p.zone)
+	w.remember(p.zone, l, p.key)
 	delete(w.setOf, id)
 	if p.view != noView {
 		l.viewed--
@@ -139,6 +141,7 @@ func (w *writer) recheck(a *tandem.Account) {
 
 func (w *writer) recheckName(number uint32, key string) {
 	l := w.layersOf(number)
+	w.remember(number, l, key)
 	before, changed := l.sum(key), false
 	for _, p := range l.at[key] {
 		if may := w.mayShow(l, p); may != p.shown {
@@ -186,7 +189,7 @@ func (w *writer) carry(number uint32, z *zone, object *tandem.Zone) {
 	}
 	before, was := l.zone, l.object
 	l.zone, l.object = z, object
-	if z != nil && before != nil && was != nil && len(l.at[z.apex]) == 0 && was.Records == object.Records &&
+	if z != nil && before != nil && was != nil && object != nil && len(l.at[z.apex]) == 0 && was.Records == object.Records &&
 		was.Role == object.Role && reflect.DeepEqual(was.NameServers, object.NameServers) {
 		z.overlaid.Store(before.over())
 		return

@@ -76,8 +76,8 @@ func memberID(zone string) string {
 	return hex.EncodeToString(sum[:10])
 }
 
-// list puts the members into the tree of a catalog of ours.
-func (w *writer) list(z *zone) {
+// listMembers puts the members into the tree of a catalog of ours.
+func (w *writer) listMembers(z *zone) {
 	t := maps.Clone(z.tree)
 	under := "\x05zones" + z.apex
 	maps.DeleteFunc(t, func(key string, _ *node) bool { return within(key, under) })
@@ -114,7 +114,8 @@ func (w *writer) relist() {
 			before = w.snapshotOf(old)
 		}
 		next := old.filled(nil, "")
-		w.list(next)
+		w.listMembers(next)
+		w.carry(number, next, nil)
 		raise(next.serial, serialOfRevision(w.last))
 		w.zoneAt.set(number, next)
 		w.shareZone(number, id, next)
@@ -122,7 +123,7 @@ func (w *writer) relist() {
 			w.rezone(number, before, w.snapshotOf(next))
 		}
 	}
-	w.publish()
+	w.announce()
 }
 
 // catalogs makes zones of what the catalogs that we have copies of list.

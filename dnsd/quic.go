@@ -202,6 +202,17 @@ func (s *Server) serveQUICStream(conn *quicConn, stream *quic.Stream, c client) 
 	}
 	s.tcp.settle(conn)
 	s.countStream(c)
+	if s.converse != nil {
+		taken, err := s.converse(conn.Context(), in, c, func(msg []byte) error { return s.sendQUIC(stream, msg) })
+		switch {
+		case err != nil:
+			stream.CancelWrite(doqInternalError)
+			return
+		case taken:
+			stream.Close()
+			return
+		}
+	}
 	b := s.tcp.answers.Get().(*gathered)
 	defer s.tcp.answers.Put(b)
 	n := s.handle(s.counters[0], in, b[2:][:streamSize], c)
@@ -218,6 +229,18 @@ func (s *Server) serveQUICStream(conn *quicConn, stream *quic.Stream, c client) 
 		return
 	}
 	stream.Close()
+}
+
+// sendQUIC writes one of several messages, each behind its length, and waits as long for the client to take
+// it as for a query (RFC 9250 section 4.2).
+func (s *Server) sendQUIC(stream *quic.Stream, msg []byte) error {
+	stream.SetDeadline(time.Now().Add(s.tcp.query))
+	s.tcp.counts.batches.Add(1)
+	_, err := stream.Write(append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg))), msg...))
+	if err != nil {
+		s.counters[0].writeErrors.Add(1)
+	}
+	return err
 }
 
 // errViolation is what RFC 9250 section 4.3.3 calls a fatal error of the client's.

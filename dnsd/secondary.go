@@ -98,7 +98,7 @@ func (c *copies) put(z *zone) {
 				c.s.log.Warn("a secondary zone's copy cannot be used; it is transferred anew", "zone", z.id, "err", err)
 			} else {
 				v.content = content
-				due = later2(now, content.refreshed.Add(spread(seconds(content.soa.Refresh))))
+				due = later2(now, content.refreshed.Add(sooner(seconds(content.soa.Refresh))))
 			}
 		}
 	}
@@ -127,8 +127,8 @@ func (c *content) expires() time.Time { return c.refreshed.Add(seconds(c.soa.Exp
 
 func seconds(n uint32) time.Duration { return max(time.Duration(n)*time.Second, leastRefresh) }
 
-// spread takes up to a tenth off d, so that zones that came together do not stay so.
-func spread(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
+// sooner takes up to a tenth off d, so that zones that came together do not stay so.
+func sooner(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
 
 func later2(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -353,12 +353,13 @@ func (s *Server) refill(number uint32, next *content, absent string) {
 	if w.tells(number) && z.shared() && absent == "" && old.absent == "" {
 		before = w.snapshotOf(old)
 	}
+	w.carry(number, z, nil)
 	w.zoneAt.set(number, z)
 	w.shareZone(number, z.id, z)
 	if before != nil {
 		w.rezone(number, before, w.snapshotOf(z))
 	}
-	w.publish()
+	w.announce()
 	if z.role == tandem.RoleCatalog {
 		s.catalogs.wake()
 	}
@@ -417,13 +418,13 @@ func (v *copied) nextTime(now time.Time) time.Time {
 	case v.again:
 		return now.Add(leastBetween)
 	case v.tries == 0:
-		return now.Add(spread(seconds(v.content.soa.Refresh)))
+		return now.Add(sooner(seconds(v.content.soa.Refresh)))
 	}
 	wait := min(firstRetry<<min(v.tries-1, 10), lastRetry)
 	if v.content == nil || v.expired {
-		return now.Add(spread(wait))
+		return now.Add(sooner(wait))
 	}
-	at := now.Add(spread(min(seconds(v.content.soa.Retry), wait)))
+	at := now.Add(sooner(min(seconds(v.content.soa.Retry), wait)))
 	if end := v.content.expires(); end.After(now) && end.Before(at) {
 		return end
 	}

@@ -381,11 +381,7 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
 			n = 0
-			t.panics++
-			if total := s.panics.Add(1); total&(total-1) != 0 {
-				return // whoever found such a packet shall not fill the log with it
-			}
-			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
+			s.panicked(t, p)
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
@@ -396,4 +392,21 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	t.full++
 	t.by = byFull
 	return s.full(in, out, c)
+}
+
+// full answers what the fast path does not.
+func (s *Server) full(in, out []byte, c client) int {
+	if isUpdate(in) {
+		return s.update(in, out, c)
+	}
+	return s.model.full(in, out, c)
+}
+
+// panicked counts a panic, and logs it unless there were many: whoever found such a packet shall not
+// fill the log with it.
+func (s *Server) panicked(t *tally, p any) {
+	t.panics++
+	if total := s.panics.Add(1); total&(total-1) == 0 {
+		s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
+	}
 }

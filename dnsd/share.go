@@ -103,8 +103,8 @@ func (w *writer) relabel(number uint32, label string, before, after *profile) {
 	}
 	d := w.delta(number)
 	key := wireLabel(label) + z.apex
-	if z.tree[key] != nil || key == z.ns || label == "edge" {
-		d.whole = true // plain records come and go with it
+	if z.tree[key] != nil || key == z.ns || label == "edge" || z.over().spot([]byte(wireLabel(label))) != nil {
+		d.whole = true // plain records and RecordSets come and go with it
 		return
 	}
 	d.compare(w.labelSets(z, label, before), w.labelSets(z, label, after))
@@ -157,7 +157,7 @@ func (s *snapshot) bare() *snapshot {
 	b := *s
 	labels := s.labels
 	b.labels = newLabels()
-	for _, key := range s.zone.ordered() { // those that hide plain records go on doing so
+	for _, key := range s.names() { // those that hide plain records go on doing so
 		if _, top := split(key, s.zone.apex); top != "" {
 			if l, ok := labels.Get(labelled{label: top}); ok {
 				b.labels.ReplaceOrInsert(l)
@@ -230,11 +230,12 @@ func (w *writer) edgeTouches() map[uint32]*snapshot {
 	return before
 }
 
-// publish makes known what was applied since the last time: each zone whose serial has moved gets a
+// announce makes known what was applied since the last time: each zone whose serial has moved gets a
 // difference in the journal, and whoever is to be notified is.
-func (w *writer) publish() {
+func (w *writer) announce() {
 	for number := range w.touched {
 		delete(w.touched, number)
+		w.relaid(number)
 		d := w.deltas[number]
 		delete(w.deltas, number)
 		s, z := w.shares[number], w.zoneAt.get(number)
@@ -305,4 +306,27 @@ func (w *writer) begin(whole bool) {
 	}
 	clear(w.touched)
 	clear(w.deltas)
+	clear(w.laid)
+}
+
+// shareZones makes the parts that share zones with other servers, and reads what the store keeps of them.
+func (s *Server) shareZones() {
+	m := s.model
+	m.now, m.transfer, s.converse = s.deps.Now, s.datagram, s.giveZone
+	s.slots, s.applied = make(chan struct{}, mostTransfers), make(chan struct{}, 1)
+	s.notifier, s.copies, s.catalogs = newNotifier(s), newCopies(s), newCatalogs(s)
+	s.writer.changed, s.writer.copies = s.notifier.changed, s.copies
+	m.heard = func(z *zone) { s.copies.heard.Add(1); s.copies.due(z.number, false) }
+	s.load()
+}
+
+// announce tells those who share zones what was applied. Server.applying is held.
+func (s *Server) announce() {
+	s.writer.announce()
+	if len(s.writer.shares) > 0 {
+		select {
+		case s.applied <- struct{}{}:
+		default:
+		}
+	}
 }

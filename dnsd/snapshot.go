@@ -61,18 +61,18 @@ func (w *writer) snapshotOf(z *zone) *snapshot {
 // particular order. It is also what a zone is signed from.
 func (s *snapshot) sets() iter.Seq[rrset] {
 	return func(yield func(rrset) bool) {
-		w := &snapshotWalk{snapshot: s, yield: yield, plain: s.zone.ordered(), made: map[string]*records{}}
+		w := &snapshotWalk{snapshot: s, yield: yield, plain: s.names(), made: map[string]*records{}}
 		w.run()
 	}
 }
 
-// snapshotWalk merges what zone text holds with what is composed, by the labels next to the apex.
+// snapshotWalk merges what zone text and RecordSets hold with what is composed, by the labels next to the apex.
 type snapshotWalk struct {
 	*snapshot
 	yield func(rrset) bool
 	plain []string // keys in order; those walked over are cut off
 	made  map[string]*records
-	over  bool
+	done  bool
 }
 
 func (w *snapshotWalk) run() {
@@ -90,7 +90,7 @@ func (w *snapshotWalk) run() {
 				tops = tops[1:]
 			}
 			w.account(l)
-			return !w.over
+			return !w.done
 		})
 	}
 	for _, top := range tops {
@@ -161,18 +161,18 @@ func (w *snapshotWalk) ownTops() []string {
 }
 
 func (w *snapshotWalk) give(set rrset) {
-	if w.over || len(set) == 0 {
+	if w.done || len(set) == 0 {
 		return
 	}
 	if soa, ok := set[0].(*dns.SOA); ok {
 		set = rrset{w.zone.soaRecord(soa.Hdr.Ttl, w.serial)}
 	}
-	w.over = !w.yield(set)
+	w.done = !w.yield(set)
 }
 
 // upTo gives the plain records next to the apex and below it whose label comes before top.
 func (w *snapshotWalk) upTo(top string, all bool) {
-	for len(w.plain) > 0 && !w.over {
+	for len(w.plain) > 0 && !w.done {
 		_, at := split(w.plain[0], w.zone.apex)
 		if !all && at != "" && at >= top {
 			return
@@ -190,44 +190,55 @@ func (w *snapshotWalk) givePlain() {
 	w.plain = w.plain[1:]
 }
 
-// skip leaves out plain records at and below top.
-func (w *snapshotWalk) skip(top string) {
-	for len(w.plain) > 0 {
-		if _, at := split(w.plain[0], w.zone.apex); at != top {
-			return
+// skip leaves out plain records at and below top, and returns their owners.
+func (w *snapshotWalk) skip(top string) []string {
+	n := 0
+	for n < len(w.plain) {
+		if _, at := split(w.plain[n], w.zone.apex); at != top {
+			break
 		}
-		w.plain = w.plain[1:]
+		n++
 	}
+	skipped := w.plain[:n:n]
+	w.plain = w.plain[n:]
+	return skipped
 }
 
 // own gives what is composed at and below one of ownTops.
 func (w *snapshotWalk) own(top string) {
 	w.upTo(top, false)
 	if top == "ns" {
-		for _, set := range w.ns {
-			w.give(owned(set, "ns."+w.zone.name))
+		w.mixed([]string{w.zone.ns}, func(string) *node { return nodeOf(w.ns...) })
+		if len(w.plain) > 0 && w.plain[0] == w.zone.ns {
+			w.plain = w.plain[1:]
 		}
 		return // other records below it are plain ones
 	}
-	w.skip(top)
+	names := w.skip(top)
 	hosts := slices.DeleteFunc(slices.Clone(w.edges), func(h *host) bool { return h == nil })
 	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.id, b.id) })
+	base := wireLabel(top) + w.zone.apex
+	at := map[string]*node{base: {}}
 	for _, h := range hosts {
-		if !h.hasName(w.zone) {
-			continue
-		}
-		for _, set := range h.addressNode(w.zone.ttl.Address).sets {
-			w.give(owned(set, h.name(w.zone)))
+		if h.hasName(w.zone) {
+			key := wireLabel(h.id) + base
+			names, at[key] = append(names, key), h.addressNode(w.zone.ttl.Address)
 		}
 	}
+	w.mixed(names, func(key string) *node { return at[key] })
 }
 
 // account gives what is at and below an account's label.
 func (w *snapshotWalk) account(l labelled) {
 	w.upTo(l.label, false)
-	w.skip(l.label)
+	hidden := w.skip(l.label)
 	r := w.recordsOf(l.profile)
-	if key := wireLabel(l.label) + w.zone.apex; key == w.zone.ns {
+	key := wireLabel(l.label) + w.zone.apex
+	if w.over.spot([]byte(wireLabel(l.label))) != nil {
+		w.accountMixed(r, key, hidden)
+		return
+	}
+	if key == w.zone.ns {
 		w.own("ns")
 		r.below(l.label, w.zone, w.give)
 		return

@@ -45,7 +45,7 @@ func (t *tracer) run(name string, from netip.Prefix) {
 		return
 	}
 	v := t.m.views.Load()
-	t.by.views, t.by.view = v, v.of(client{addr: from.Addr()})
+	t.by.views, t.by.view = v, v.of(client{addr: from.Addr()}, nil)
 	z := t.m.zoneShown(question{key: key, rrtype: dns.TypeNAPTR}, v, t.by.view)
 	if z == nil {
 		t.say("zone", "%s lies in no zone of ours: REFUSED", name)
