@@ -26,9 +26,10 @@ type writer struct {
 	lists   lists
 	touched map[uint32]bool // zones of shares whose serial may have moved
 	deltas  map[uint32]*delta
-	live    bool            // everything stored is applied
-	changed func(z *zone)   // told of each new version of a shared zone; nil: nobody
-	last    tandem.Revision // of what was applied
+	laid    map[uint32]map[string][]rrset // by zone number and name: what RecordSets are about to change
+	live    bool                          // everything stored is applied
+	changed func(z *zone)                 // told of each new version of a shared zone; nil: nobody
+	last    tandem.Revision               // of what was applied
 
 	zoneNumbers, groupNumbers, clusterNumbers numbering
 	edgeNumbers, nodeNumbers                  numbering
@@ -94,7 +95,7 @@ func newWriter(m *model, log *slog.Logger) *writer {
 }
 
 // apply takes one change into the model. What it changes is visible to readers at once, RecordSets
-// after publish; secondaries hear of it after announce.
+// after reveal; secondaries hear of it after announce.
 func (w *writer) apply(c tandem.Change) {
 	w.take(c)
 	w.last = max(w.last, c.Revision)
@@ -230,9 +231,7 @@ func (w *writer) applyZone(id string, z *tandem.Zone, revision uint32) {
 	built.signing = w.signingOf(built)
 	w.zoneAt.set(number, built)
 	w.shareZone(number, id, built)
-	if before != nil && before.overlay != nil {
-		w.delta(number).whole = true
-	} else if before != nil {
+	if before != nil {
 		w.rezone(number, before, w.snapshotOf(built))
 	}
 	w.keys.touch(number)

@@ -70,9 +70,6 @@ func (w *writer) layersOf(number uint32) *layers {
 			names = o.names
 		}
 		l.txn = names.Txn()
-		if w.tells(number) { // secondaries take the zone whole: what changes of it is not worked out
-			w.touched[number], w.delta(number).whole = true, true
-		}
 		w.unpublished = append(w.unpublished, number)
 	}
 	return l

@@ -28,8 +28,7 @@ type ZoneData interface {
 }
 
 // Deps are what the server needs from outside. What is nil is not offered: without Store nothing is
-// written, without Seal no key can be opened, without Zones a restart begins journals and secondary zones
-// anew.
+// written, without Seal no key can be opened.
 type Deps struct {
 	Store Store
 	Seal  Sealer

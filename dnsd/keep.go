@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tandem/internal/tandem"
@@ -24,9 +25,47 @@ func (s *Server) load() {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, tandem.ErrAway): // it is another process's still, which will hand it over
+		s.unread = true
+	case err != nil:
 		s.log.Error("zones' journals cannot be read; they begin anew", "err", err)
 	}
+}
+
+// loadLate reads the contents of secondary zones when the store was not ours yet at the start. Journals
+// begin anew then: secondaries take their zones whole once.
+func (s *Server) loadLate() {
+	if !s.unread {
+		return
+	}
+	s.unread = false
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	err := s.deps.Zones.ZoneData(context.Background(), func(d tandem.ZoneDatum) error {
+		if d.Part == partHead || d.Part == partChunk {
+			s.copies.load(d)
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.Error("secondary zones cannot be read; they are transferred anew", "err", err)
+		return
+	}
+	w := s.writer
+	for id, number := range w.zoneNumbers {
+		old := w.zoneAt.get(number)
+		if old == nil || !old.copied() {
+			continue
+		}
+		next := old.filled(nil, "")
+		w.copies.drop(number)
+		w.copies.put(next)
+		w.carry(number, next, nil)
+		w.zoneAt.set(number, next)
+		w.shareZone(number, id, next)
+	}
+	w.reveal()
 }
 
 // keepJournal writes the journal to the store shortly after it has changed, until ctx ends.

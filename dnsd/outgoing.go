@@ -5,12 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"github.com/miekg/dns"
 
-	"tandem/dnsd/guard"
 	"tandem/dnsd/journal"
 	"tandem/dnsd/tsig"
 )
@@ -48,34 +47,6 @@ func isTransfer(in []byte) bool {
 	return t == dns.TypeAXFR || t == dns.TypeIXFR
 }
 
-// giveZone answers a request for a transfer that came over a stream, as a conversation. Each message is
-// counted as an answer.
-func (s *Server) giveZone(_ context.Context, in []byte, c client, write func([]byte) error) (taken bool, err error) {
-	if !isTransfer(in) {
-		return false, nil
-	}
-	now := time.Now()
-	c.now = uint32(now.Unix())
-	s.guard.Vouch(c.addr, now)
-	var t tally
-	f := guard.Read(in)
-	t.ask(&f)
-	t.full++
-	b := s.tcp.answers.Get().(*gathered)
-	defer func() {
-		s.tcp.answers.Put(b)
-		if p := recover(); p != nil {
-			taken, err = true, errors.New("panic")
-			s.panicked(&t, p)
-		}
-		t.publish(s.counters[0])
-	}()
-	return true, s.transfer(in, b[:streamSize], c, func(msg []byte) error {
-		t.answer(msg, true)
-		return write(msg)
-	})
-}
-
 // transfer answers one request for a transfer that came over a stream. write sends one message, without
 // the length before it, and waits until the client takes it; the message is good until it
 // returns. out has room for an answer of streamSize. The error is write's: the stream is of no more use.
@@ -84,7 +55,7 @@ func (s *Server) transfer(in, out []byte, c client, write func(msg []byte) error
 	if !ok {
 		return errors.New("not a query")
 	}
-	if rcode != dns.RcodeSuccess || z == nil {
+	if rcode != dns.RcodeSuccess {
 		return write(out[:q.refuse(rcode, out)])
 	}
 	if rcode = s.model.mayTransfer(q, z, c); rcode != dns.RcodeSuccess {

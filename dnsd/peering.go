@@ -45,7 +45,7 @@ func (s *peering) mayTransfer(q *query, c client) bool {
 
 // admits reports whether c, whose request by signed, is the secondary that s means.
 func admits(s *tandem.Secondary, by *signer, c client) bool {
-	if len(s.Networks) == 0 && s.Key == "" || s.TLS && c.transport != overTLS {
+	if len(s.Networks) == 0 && s.Key == "" || s.TLS && !c.transport.isEncrypted() {
 		return false
 	}
 	if s.Key != "" && (by == nil || by.id != s.Key) {

@@ -39,8 +39,7 @@ type query struct {
 // takes everything; what it does for common questions, fast does sooner.
 func (m *model) full(in, out []byte, c client) int {
 	q, z, rcode, ok := m.front(in, c)
-	switch {
-	case !ok:
+	if !ok {
 		return 0
 	}
 	if z == nil && rcode == dns.RcodeRefused && q.opcode == dns.OpcodeQuery && q.question.Qclass == dns.ClassINET && !isMeta(q.asked.rrtype) {
@@ -70,60 +69,20 @@ func (m *model) full(in, out []byte, c client) int {
 	return q.answer(m.sealed(z, q.by, q, r), out)
 }
 
-// front takes a query apart and finds out who asks, of which zone, and whether they are answered. An
-// rcode other than NOERROR is to be sent with what q then holds, and so is NOERROR without a zone, unless q says
-// something; !ok means silence.
-func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok bool) {
-	if q, rcode, ok = parseQuery(in, c); !ok {
-		return nil, nil, 0, false
-	}
-	q.facts = &m.edns
-	if rcode = m.authenticate(q, in, rcode); rcode != dns.RcodeSuccess || q.bare {
-		return q, nil, rcode, true
-	}
-	own := m.zoneFor(q.asked)
-	if q.opcode == dns.OpcodeNotify {
-		return q, nil, m.notified(q, own, c), true
-	}
-	if q.question.Qclass == dns.ClassINET && !isMeta(q.asked.rrtype) && own == nil {
-		if q.said = m.special(q.asked); q.said != nil {
-			return q, nil, dns.RcodeSuccess, true
-		}
-	}
-	if rcode = q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
-		return q, nil, rcode, true
-	}
-	if z = m.zoneAsked(q, c, own); z == nil {
-		return q, nil, dns.RcodeRefused, true
-	}
-	return q, z, dns.RcodeSuccess, true
-}
-
-// zoneAsked returns the zone that answers c, and notes what is known of c there; nil when it gets REFUSED.
-// It is own, in which the name lies, or one above it that c's view is answered from. Secondaries may ask for
-// what they may have, and see what everybody sees.
-func (m *model) zoneAsked(q *query, c client, own *zone) *zone {
+// zoneAsked returns the zone that answers c, and what is known of c there; nil when it gets REFUSED.
+func (m *model) zoneAsked(q *query, c client) (*zone, asker) {
 	v := m.views.Load()
-	q.by = asker{views: v, view: v.of(c, q.signature.by()), proven: c.proven, near: q.nearness()}
-	z := m.zoneShown(q.asked, v, q.by.view)
+	by := asker{views: v, view: v.of(c), proven: c.proven, near: q.nearness()}
+	z := m.zoneShown(q.asked, v, by.view)
 	switch {
 	case q.question.Qclass != dns.ClassINET:
 		q.explain(edeNotSupported)
-		return nil
-	case z != nil && z.answers(c.addr) && !v.restricts(own):
-		return z
-	}
-	if own != nil && own.mayTransfer(q, c) {
-		q.by = asker{view: noView, proven: c.proven}
-		return own
-	}
-	switch {
 	case z == nil:
 		q.explain(edeNotAuthoritative)
 	case !z.answers(c.addr) && !z.mayTransfer(q, c): // secondaries may ask for what they may have
 		q.explain(edeProhibited)
 	default:
-		return z
+		return z, by
 	}
 	return nil, by
 }
@@ -145,6 +104,10 @@ func (m *model) front(in []byte, c client) (q *query, z *zone, rcode int, ok boo
 	}
 	if rcode = q.takeSubnet(m.resolvers, c); rcode != dns.RcodeSuccess {
 		return q, nil, rcode, true
+	}
+	if z = m.zoneFor(q.asked); z != nil && isTransferType(q.asked.rrtype) && q.question.Qclass == dns.ClassINET && z.mayTransfer(q, c) {
+		q.by = everybody() // also when a view hides the zone: its secondaries hold what everybody sees
+		return q, z, dns.RcodeSuccess, true
 	}
 	if z, q.by = m.zoneAsked(q, c); z == nil {
 		return q, nil, dns.RcodeRefused, true
@@ -194,7 +157,7 @@ func parseQuery(in []byte, c client) (q *query, rcode int, ok bool) {
 	switch q.opcode {
 	case dns.OpcodeQuery, dns.OpcodeNotify:
 	case dns.OpcodeUpdate:
-		return q, dns.RcodeRefused, true // taken elsewhere, by a server that may write
+		return q, dns.RcodeRefused, true // known, and nobody is allowed to
 	default:
 		return q, dns.RcodeNotImplemented, true
 	}

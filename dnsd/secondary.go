@@ -421,7 +421,7 @@ func (v *copied) nextTime(now time.Time) time.Time {
 		return now.Add(sooner(seconds(v.content.soa.Refresh)))
 	}
 	wait := min(firstRetry<<min(v.tries-1, 10), lastRetry)
-	if v.content == nil || v.expired {
+	if v.content == nil {
 		return now.Add(sooner(wait))
 	}
 	at := now.Add(sooner(min(seconds(v.content.soa.Retry), wait)))

@@ -81,6 +81,7 @@ type Server struct {
 	history     history
 	converse    conversation // answers what takes more than one message; nil: nothing does
 
+	unread    bool          // the store was not ours when it was to be read
 	journaled atomic.Uint64 // what the journal on disk has seen
 	transfers transferCounts
 	slots     chan struct{} // one of each transfer out
@@ -168,15 +169,10 @@ func (s *Server) applySome(changes []tandem.Change) {
 		s.writer.apply(c)
 	}
 	s.writer.reveal()
+	s.announce()
 	s.updates.sets.Store(int64(len(s.writer.setOf)))
 	for _, c := range changes {
 		s.writer.accelerator.changed(c.Kind)
-	}
-	if len(s.writer.shares) > 0 {
-		select {
-		case s.applied <- struct{}{}:
-		default:
-		}
 	}
 }
 
@@ -253,6 +249,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil // nothing is read: it may be another process's
 	}
 	var wg sync.WaitGroup
+	s.loadLate()
 	if err := s.read(); err != nil {
 		return err
 	}
@@ -381,7 +378,11 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	defer func() {
 		if p := recover(); p != nil {
 			n = 0
-			s.panicked(t, p)
+			t.panics++
+			if total := s.panics.Add(1); total&(total-1) != 0 {
+				return // whoever found such a packet shall not fill the log with it
+			}
+			s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if n = s.model.fast(in, out, c); n > 0 {
@@ -392,21 +393,4 @@ func (s *Server) answer(t *tally, in, out []byte, c client) (n int) {
 	t.full++
 	t.by = byFull
 	return s.full(in, out, c)
-}
-
-// full answers what the fast path does not.
-func (s *Server) full(in, out []byte, c client) int {
-	if isUpdate(in) {
-		return s.update(in, out, c)
-	}
-	return s.model.full(in, out, c)
-}
-
-// panicked counts a panic, and logs it unless there were many: whoever found such a packet shall not
-// fill the log with it.
-func (s *Server) panicked(t *tally, p any) {
-	t.panics++
-	if total := s.panics.Add(1); total&(total-1) == 0 {
-		s.log.Error("panic while answering", "panic", p, "stack", string(debug.Stack()))
-	}
 }

@@ -309,17 +309,6 @@ func (w *writer) begin(whole bool) {
 	clear(w.laid)
 }
 
-// shareZones makes the parts that share zones with other servers, and reads what the store keeps of them.
-func (s *Server) shareZones() {
-	m := s.model
-	m.now, m.transfer, s.converse = s.deps.Now, s.datagram, s.giveZone
-	s.slots, s.applied = make(chan struct{}, mostTransfers), make(chan struct{}, 1)
-	s.notifier, s.copies, s.catalogs = newNotifier(s), newCopies(s), newCatalogs(s)
-	s.writer.changed, s.writer.copies = s.notifier.changed, s.copies
-	m.heard = func(z *zone) { s.copies.heard.Add(1); s.copies.due(z.number, false) }
-	s.load()
-}
-
 // announce tells those who share zones what was applied. Server.applying is held.
 func (s *Server) announce() {
 	s.writer.announce()

@@ -102,25 +102,6 @@ func (m *model) authenticate(q *query, in []byte, rcode int) int {
 	return rcode
 }
 
-// isSigned reports whether a key of ours has signed the message in. It costs one digest.
-func (m *model) isSigned(in []byte) bool {
-	r, err := tsig.Find(in)
-	if err != nil || r == nil {
-		return false
-	}
-	found, ok := m.signers.Load(r.Name)
-	if !ok {
-		return false
-	}
-	code, err := found.(*signer).Verify(in, r, nil, m.now())
-	return err == nil && code == tsig.NoError
-}
-
-// principal is who changes things with k.
-func (k *signer) principal() tandem.Principal {
-	return tandem.Principal{Name: "tsig " + k.id, Account: k.account, Admin: k.account == ""}
-}
-
 // by returns who signed the request; nil when nobody did, or nobody that is proven.
 func (s *signature) by() *signer {
 	if s.record == nil || s.code != tsig.NoError {

@@ -21,9 +21,7 @@ type snapshot struct {
 	labels *btree.BTreeG[labelled] // nil for a zone without accounts
 	edges  []*host                 // by number
 	ns     []rrset                 // at zone.ns
-	// overlay is what RecordSets make of the zone for everybody; nil: nothing. With one, the order of
-	// sets is not the canonical one: what it holds comes last.
-	overlay *overlay
+	over   *overlay                // nil: no RecordSets
 }
 
 // labelled is an account's label, and the profile that it leads to.
@@ -39,7 +37,10 @@ func newLabels() *btree.BTreeG[labelled] {
 
 // snapshotOf returns z as it is now.
 func (w *writer) snapshotOf(z *zone) *snapshot {
-	s := &snapshot{zone: z, serial: w.serialOf(z), overlay: z.over()}
+	s := &snapshot{zone: z, serial: w.serialOf(z)}
+	if !z.copied() { // a copy is passed on as its primary gave it
+		s.over = z.over()
+	}
 	if z.ns != "" {
 		s.ns = w.serverAddresses(z)
 	}
@@ -97,55 +98,6 @@ func (w *snapshotWalk) run() {
 		w.own(top)
 	}
 	w.upTo("", true)
-	w.overlaid()
-}
-
-// overlaid gives what RecordSets hold for everybody: at and below accounts' names beside what is
-// composed, elsewhere in place of zone text.
-func (w *snapshotWalk) overlaid() {
-	if w.overlay == nil {
-		return
-	}
-	w.overlay.names.Root().Walk(func(_ []byte, s *spot) bool {
-		for _, set := range w.at(s.all) {
-			w.give(set)
-		}
-		return w.over
-	})
-}
-
-// at returns the sets of one name's face that a transfer holds.
-func (w *snapshotWalk) at(f face) []rrset {
-	for _, n := range []*node{f.ownNode, f.plainNode} {
-		if n == nil || len(n.sets) == 0 {
-			continue
-		}
-		key, err := wireKey(n.sets[0][0].Header().Name)
-		if err != nil {
-			continue
-		}
-		_, top := split(key, w.zone.apex)
-		composed := w.labels != nil && (top == "edge" || w.labels.Has(labelled{label: top}))
-		switch {
-		case !composed && f.plainNode == nil:
-			return nil
-		case !composed:
-			return f.plainNode.sets
-		case f.ownNode == nil || top == "edge":
-			return nil
-		}
-		return slices.DeleteFunc(slices.Clone(f.ownNode.sets), func(s rrset) bool { return isComposedType(s[0].Header().Rrtype) })
-	}
-	return nil
-}
-
-// isComposedType reports whether an account's names have sets of a type that nobody else makes.
-func isComposedType(rrtype uint16) bool {
-	switch rrtype {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeNAPTR, dns.TypeSRV, dns.TypeHTTPS:
-		return true
-	}
-	return false
 }
 
 // ownTops returns the labels next to the apex that are composed and no account's, in order.
@@ -182,10 +134,8 @@ func (w *snapshotWalk) upTo(top string, all bool) {
 }
 
 func (w *snapshotWalk) givePlain() {
-	if s := w.overlay.spot(upward(w.plain[0], w.zone.apex)); s == nil || s.all.plainNode == nil {
-		for _, set := range w.zone.tree[w.plain[0]].sets {
-			w.give(set)
-		}
+	for _, set := range w.plainSets(w.plain[0]) {
+		w.give(set)
 	}
 	w.plain = w.plain[1:]
 }

@@ -45,13 +45,17 @@ func (t *tracer) run(name string, from netip.Prefix) {
 		return
 	}
 	v := t.m.views.Load()
-	t.by.views, t.by.view = v, v.of(client{addr: from.Addr()}, nil)
+	t.by.views, t.by.view = v, v.of(client{addr: from.Addr()})
 	z := t.m.zoneShown(question{key: key, rrtype: dns.TypeNAPTR}, v, t.by.view)
 	if z == nil {
 		t.say("zone", "%s lies in no zone of ours: REFUSED", name)
 		return
 	}
 	t.say("zone", "%s, role %s, serial %d", z.id, z.role, t.m.serialOf(z))
+	if z.absent != "" {
+		t.say("state", "%s: SERVFAIL", z.absent)
+		return
+	}
 	if !t.networks(z, from) {
 		return
 	}

@@ -141,7 +141,7 @@ func (s *Server) runUpdate(ctx context.Context, in []byte, q *query, c client) i
 		if rcode != dns.RcodeSuccess || len(edits) == 0 {
 			return rcode
 		}
-		revision, err := s.deps.Store.Append(ctx, q.signature.by().principal(), edits)
+		revision, err := s.deps.Store.Append(ctx, c.key.principal(), edits)
 		switch {
 		case errors.Is(err, tandem.ErrConflict):
 			if s.served.wait(ctx, seen+1) != nil {
@@ -187,14 +187,14 @@ func (s *Server) planUpdate(r *dynamic.Request, q *query, c client) ([]tandem.Ed
 	case err != nil || !ok || z == nil || r.Zone.Qclass != dns.ClassINET:
 		q.explain(edeNotAuthoritative)
 		return nil, dns.RcodeNotAuth
-	case z.copied(): // never forwarded (section 6)
+	case z.secondary: // never forwarded (section 6)
 		q.explain(edeNotAuthoritative)
 		return nil, dns.RcodeNotAuth
-	case !z.answers(c.addr) || s.deps.Store == nil || !z.isUpdatedBy(q.signature.by()):
+	case !z.answers(c.addr) || s.deps.Store == nil || !z.isUpdatedBy(c.key):
 		q.explain(edeProhibited)
 		return nil, dns.RcodeRefused
 	}
-	u := &updatedZone{writer: s.writer, walk: walk{reply: &reply{}, m: s.model, zone: z, over: z.over(), asker: everybody()}, key: q.signature.by()}
+	u := &updatedZone{writer: s.writer, walk: walk{reply: &reply{}, m: s.model, zone: z, over: z.over(), asker: everybody()}, key: c.key}
 	sets, rcode := r.Apply(u)
 	if rcode != dns.RcodeSuccess {
 		if rcode == dns.RcodeRefused {

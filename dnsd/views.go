@@ -61,8 +61,8 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// of returns the view that c, whose query by signed, is in; noView for none. v and by may be nil.
-func (v *views) of(c client, by *signer) uint32 {
+// of returns the view that c is in, noView for none. v may be nil.
+func (v *views) of(c client) uint32 {
 	if v == nil {
 		return noView
 	}
@@ -91,7 +91,7 @@ func (v *views) shows(z *zone, view uint32) bool {
 }
 
 // restricts reports whether some clients are not answered from z. v may be nil.
-func (v *views) restricts(z *zone) bool { return v != nil && z != nil && v.zones[z.id] != nil }
+func (v *views) restricts(z *zone) bool { return v != nil && v.zones[z.id] != nil }
 
 // zoneShown returns the zone that answers q for clients of a view: the one with the longest apex of
 // those that they are answered from.

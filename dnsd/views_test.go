@@ -149,7 +149,7 @@ func TestLongestNetwork(t *testing.T) {
 				}
 			}
 			got := -1
-			if number := v.of(client{addr: addr}, nil); number != noView {
+			if number := v.of(client{addr: addr}); number != noView {
 				got = all[number].Networks[0].Bits()
 			}
 			if got != best {

@@ -129,17 +129,16 @@ func (z *Zone) checkSigning(e *FieldErrors) {
 	default:
 		e.add("dnssec.algorithm", "%q is not ECDSAP256SHA256 or ED25519", d.Algorithm)
 	}
+	if z.ModeOf() == ModeTransferable && (len(z.Secondaries) > 0 || z.Catalog != "") {
+		e.add("dnssec", "cannot be set beside secondaries or catalog yet: zones that are given away are not signed; sign it where it is kept, or leave them out")
+	}
 	switch d.Denial {
-	case "", "nsec", "nsec3":
+	case "":
+	case "nsec", "nsec3":
+		e.add("dnssec.denial", "%s is not made yet: leave it out, or compact", d.Denial)
 	case "compact":
-		if z.ModeOf() == ModeTransferable {
-			e.add("dnssec.denial", "compact needs keys at every server: a transferable zone has nsec or nsec3")
-		}
 	default:
 		e.add("dnssec.denial", "%q is not compact, nsec or nsec3", d.Denial)
-	}
-	if z.ModeOf() == ModeSteered && (d.Denial == "nsec" || d.Denial == "nsec3") {
-		e.add("dnssec.denial", "is compact for a steered zone: names and types come and go with its answers")
 	}
 	for field, days := range map[string]int{"dnssec.rollDays": d.RollDays, "dnssec.kskDays": d.KSKDays} {
 		if days != 0 && (days < 7 || days > 3650) {
@@ -263,6 +262,9 @@ func (r *RecordSet) Validate() error {
 	if r.Name == "" || len(r.Name) > 1000 || r.Name != strings.ToLower(r.Name) || strings.HasSuffix(r.Name, ".") ||
 		r.Name != r.Zone && !strings.HasSuffix(r.Name, "."+r.Zone) {
 		e.add("name", "%q is not a name in lower case, without trailing dot, within zone %s", r.Name, r.Zone)
+	}
+	if apex := r.Name == r.Zone; apex && (r.Type == "DS" || r.Type == "NS" && len(r.Records) == 0) {
+		e.add("type", "%s at the apex: a zone has name servers, and its DS stands in the zone above (RFC 1034 section 4.2.1, RFC 4035 section 2.4)", r.Type)
 	}
 	if !isTypeName(r.Type) {
 		e.add("type", "%q is not a record type in capitals", r.Type)

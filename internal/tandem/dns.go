@@ -53,7 +53,7 @@ type Zone struct {
 	Mode        ZoneMode       `json:"mode,omitempty" cbor:"10,keyasint,omitempty" explain:"steered (answered here only, may depend on health and client, signed online) or transferable (configured data only, whole, given to secondaries). Default: transferable for plain and catalog zones, steered for others; a service zone is always steered."`
 	Secondaries []Secondary    `json:"secondaries,omitempty" cbor:"11,keyasint,omitempty" explain:"Who may transfer the zone, and who is notified of its changes. Needs mode transferable."`
 	Primaries   []Primary      `json:"primaries,omitempty" cbor:"12,keyasint,omitempty" explain:"Servers that the zone is transferred from, in the order to try: it is a secondary zone then and has no records of its own. For roles plain and catalog."`
-	DNSSEC      *DNSSEC        `json:"dnssec,omitempty" cbor:"13,keyasint,omitempty" explain:"Signs the zone. Left out: unsigned."`
+	DNSSEC      *DNSSEC        `json:"dnssec,omitempty" cbor:"13,keyasint,omitempty" explain:"Signs the zone. Left out: unsigned. Not beside secondaries or catalog yet."`
 	Catalog     string         `json:"catalog,omitempty" cbor:"14,keyasint,omitempty" explain:"The catalog zone that lists this one, for secondaries that follow it."`
 	Updates     []UpdateRule   `json:"updates,omitempty" cbor:"15,keyasint,omitempty" explain:"Who may change which records by dynamic update (RFC 2136). Empty: nobody."`
 	Additional  Additional     `json:"additional,omitempty" cbor:"16,keyasint,omitempty" explain:"What goes into ADDITIONAL beside an answer: chain (NAPTR, SRV and addresses, as much as fits), addresses (of SRV, MX and NS targets) or none. Default chain; over UDP without a valid cookie no more than addresses."`
@@ -91,7 +91,7 @@ type Primary struct {
 type DNSSEC struct {
 	Algorithm string   `json:"algorithm,omitempty" cbor:"1,keyasint,omitempty" explain:"ECDSAP256SHA256 or ED25519. Default ECDSAP256SHA256. A change of it is a roll-over."`
 	Split     bool     `json:"split,omitempty" cbor:"2,keyasint,omitempty" explain:"Two keys, KSK and ZSK, instead of one for both."`
-	Denial    string   `json:"denial,omitempty" cbor:"3,keyasint,omitempty" explain:"How absence is proven: compact (RFC 9824, steered zones only), nsec or nsec3. Default compact for steered zones, nsec for transferable ones."`
+	Denial    string   `json:"denial,omitempty" cbor:"3,keyasint,omitempty" explain:"How absence is proven: compact (RFC 9824), the only way yet and the default."`
 	RollDays  int      `json:"rollDays,omitempty" cbor:"4,keyasint,omitempty" explain:"Days after which the ZSK, or the only key, is rolled. 0: by tandem dnssec roll only."`
 	KSKDays   int      `json:"kskDays,omitempty" cbor:"5,keyasint,omitempty" explain:"The same for the KSK."`
 	Parent    []string `json:"parent,omitempty" cbor:"6,keyasint,omitempty" explain:"Addresses of the parent zone's servers, asked for the DS before a key goes. Empty: tandem dnssec ds-seen says so."`
