@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -193,26 +194,26 @@ func TestUnboundValidatesPlainRecords(t *testing.T) {
 // TestUnboundRefusesTwins: another key than the one trusted, a clock that is a month off, and a signature
 // with one bit changed are bogus.
 func TestUnboundRefusesTwins(t *testing.T) {
-	for name, spoil := range map[string]func(t *testing.T, s *Server){
-		"another key": func(t *testing.T, s *Server) {
+	for name, spoil := range map[string]func(t *testing.T, s *Server, off *atomic.Int64){
+		"another key": func(t *testing.T, s *Server, _ *atomic.Int64) {
 			k := zoneKey(t, "rfc.test", 1, dns.ED25519, sign.SignsBoth)
 			s.change(5000, tandem.KindZoneKey, k.ID, k)
 		},
-		"expired": func(_ *testing.T, s *Server) {
-			s.writer.keys.shared.clock = func() time.Time { return time.Now().Add(-30 * 24 * time.Hour) }
+		"expired": func(_ *testing.T, s *Server, off *atomic.Int64) {
+			off.Store(int64(-30 * 24 * time.Hour))
 			s.writer.keys.shared.floor.Store(0)
 		},
-		"not yet": func(_ *testing.T, s *Server) {
-			s.writer.keys.shared.clock = func() time.Time { return time.Now().Add(30 * 24 * time.Hour) }
-		},
+		"not yet": func(_ *testing.T, _ *Server, off *atomic.Int64) { off.Store(int64(30 * 24 * time.Hour)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := signedServer(t, "rfc", dns.ED25519, "rfc.test")
 			debian(t, "unbound")
+			var off atomic.Int64
+			s.writer.keys.shared.clock = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
 			addr := serve(t, s)
 			trusted := slices.Clone(s.model.zoneOf(mustKey(t, "rfc.test")).signing.top.set(dns.TypeDNSKEY))
 			resolver := unbound(t, s, addr, []string{"rfc.test"}, "rfc.test")
-			spoil(t, s)
+			spoil(t, s, &off)
 			if got, reply := resolve(t, resolver, "www.rfc.test", dns.TypeA); got != "SERVFAIL" {
 				t.Errorf("%s, want SERVFAIL; trusted %v\n%v", got, trusted, reply)
 			}
