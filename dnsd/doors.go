@@ -11,7 +11,7 @@ import (
 // doors are the listeners beside those of plain DNS.
 type doors struct {
 	tls      []door
-	quic     []quicDoor
+	quic     []*quicDoor
 	proxied  []listener // UDP and TCP
 	proxyTLS []door
 }
@@ -96,14 +96,18 @@ func (s *Server) serveDoors(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() { s.serveTCP(ctx, d) })
 	}
 	for _, d := range s.doors.quic {
-		wg.Go(func() { s.serveQUIC(ctx, d) })
+		d.serving.Add(1)
+		wg.Go(func() {
+			defer d.serving.Done()
+			s.serveQUIC(d)
+		})
 	}
 	for _, l := range s.doors.proxied {
 		wg.Go(func() { s.serveTCP(ctx, door{l: l.tcp, proxied: true}) })
 	}
 }
 
-// close closes every door but those of QUIC, whose connections share the door's socket.
+// close closes every door. Those of QUIC, whose connections share the door's socket, only take no more.
 func (d *doors) close() {
 	for _, t := range append(append([]door{}, d.tls...), d.proxyTLS...) {
 		t.l.Close()
@@ -112,7 +116,7 @@ func (d *doors) close() {
 		l.close()
 	}
 	for _, q := range d.quic {
-		q.listener.Close()
+		q.leave()
 	}
 }
 

@@ -44,50 +44,67 @@ const (
 	quicWindow     = 1 << 16 // octets that a connection may have under way
 )
 
-// quicDoor is one listener for QUIC.
+// quicDoor is one listener for QUIC. Its socket may be another process's as well, so nothing is read from it
+// before openQUIC.
 type quicDoor struct {
 	socket    *net.UDPConn
+	secure    *tls.Config
 	transport *quic.Transport
-	listener  *quic.Listener
+	listener  *quic.Listener // nil before openQUIC
+	life      context.Context
+	end       context.CancelFunc // of connections: each ends once it has given the answers in hand
+	serving   sync.WaitGroup
 }
 
-func (d quicDoor) close() {
-	d.listener.Close()
-	d.transport.Close()
+// leave takes no more connections, and ends those there are.
+func (d *quicDoor) leave() {
+	d.end()
+	if d.listener != nil {
+		d.listener.Close()
+	}
+}
+
+// close closes the socket once the last connection is gone.
+func (d *quicDoor) close() {
+	d.leave()
+	d.serving.Wait()
+	if d.listener != nil {
+		d.transport.Close() // it would begin to read if it had not
+	}
 	d.socket.Close()
 }
 
-func (d quicDoor) addr() netip.AddrPort { return d.socket.LocalAddr().(*net.UDPAddr).AddrPort() }
+func (d *quicDoor) addr() netip.AddrPort { return d.socket.LocalAddr().(*net.UDPAddr).AddrPort() }
 
 // listenQUIC binds one address. A client is made to prove its address by a Retry as soon as some
 // handshakes are under way; there are never more of them than quicHandshakes, and the flood's
 // answers are no larger than three times its packets (RFC 9000 section 8.1).
-func (s *Server) listenQUIC(addr netip.AddrPort, secure *tls.Config) (quicDoor, error) {
+func (s *Server) listenQUIC(addr netip.AddrPort, secure *tls.Config) (*quicDoor, error) {
 	bound, err := s.sockets.ListenPacketWith(&net.ListenConfig{}, "udp", addr.String())
 	if err != nil {
-		return quicDoor{}, err
+		return nil, err
 	}
-	socket := bound.(*net.UDPConn)
-	d := quicDoor{socket: socket}
+	d := &quicDoor{socket: bound.(*net.UDPConn), secure: secure}
+	d.life, d.end = context.WithCancel(context.Background())
 	d.transport = &quic.Transport{
-		Conn:                socket,
+		Conn:                d.socket,
 		VerifySourceAddress: func(net.Addr) bool { return s.tcp.shaking.Load() >= quicUnproven || s.tcp.isCrowded() },
 		ConnContext: func(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
 			return s.tcp.beginHandshake(ctx)
 		},
 	}
-	d.listener, err = d.transport.Listen(secure, &quic.Config{
+	return d, nil
+}
+
+// openQUIC begins to read.
+func (s *Server) openQUIC(d *quicDoor) (err error) {
+	d.listener, err = d.transport.Listen(d.secure, &quic.Config{
 		HandshakeIdleTimeout: s.tcp.query, MaxIdleTimeout: s.tcp.idle + s.tcp.query, // so that the client hears of our own
 		MaxIncomingStreams: quicStreams, MaxIncomingUniStreams: -1, Allow0RTT: false,
 		InitialStreamReceiveWindow: quicQuery + 2, MaxStreamReceiveWindow: quicQuery + 2,
 		InitialConnectionReceiveWindow: quicWindow, MaxConnectionReceiveWindow: quicWindow,
 	})
-	if err != nil {
-		d.transport.Close()
-		socket.Close()
-		return quicDoor{}, err
-	}
-	return d, nil
+	return err
 }
 
 // handshake is a QUIC connection that is not in the table yet.
@@ -131,9 +148,9 @@ func (c *quicConn) Close() error {
 func (c *quicConn) SetReadDeadline(time.Time) error { return nil }
 
 // serveQUIC accepts connections until the door is closed.
-func (s *Server) serveQUIC(ctx context.Context, d quicDoor) {
+func (s *Server) serveQUIC(d *quicDoor) {
 	for {
-		accepted, err := d.listener.Accept(ctx)
+		accepted, err := d.listener.Accept(d.life)
 		if err != nil {
 			return
 		}
@@ -150,15 +167,18 @@ func (s *Server) serveQUIC(ctx context.Context, d quicDoor) {
 			accepted.CloseWithError(doqExcessiveLoad, "too many connections")
 			continue
 		}
-		go s.serveQUICConn(ctx, conn, c)
+		d.serving.Go(func() { s.serveQUICConn(d.life, conn, c) })
 	}
 }
 
 // serveQUICConn answers the queries of one connection, each on its own stream, until the client asks
-// nothing for too long. When the server closes, the answers in hand still go out.
+// nothing for too long or ctx ends. The answers in hand then still go out, within lastSilence.
 func (s *Server) serveQUICConn(ctx context.Context, conn *quicConn, c client) {
 	var queries sync.WaitGroup
 	defer func() {
+		if ctx.Err() != nil {
+			defer time.AfterFunc(lastSilence, func() { conn.CloseWithError(doqNoError, "") }).Stop()
+		}
 		queries.Wait()
 		conn.CloseWithError(doqNoError, "")
 		s.tcp.remove(conn)

@@ -200,7 +200,8 @@ func (s *Server) Restored(last tandem.Revision) {
 	s.writer.begin(s.journaled.Load() == uint64(last) && last != 0)
 }
 
-// Listen binds every address, those of TLS, QUIC and proxies too. The error names the one that failed; nothing stays bound then.
+// Listen binds every address, those of TLS, QUIC and proxies too, and reads from none. The error names the one
+// that failed; nothing stays bound then. Metrics is not to be called while it runs.
 func (s *Server) Listen() error {
 	for _, addr := range s.cfg.Listen {
 		l, err := listen(s.sockets, addr, s.cfg.Workers)
@@ -215,11 +216,7 @@ func (s *Server) Listen() error {
 		s.doors.closeQUIC()
 		return err
 	}
-	sockets := 0
-	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
-		sockets += len(l.udp)
-	}
-	for len(s.counters) < 1+sockets { // the process before had more workers
+	for len(s.counters) < 1+s.datagramSockets() { // the process before had more workers
 		s.counters = append(s.counters, &counters{})
 	}
 	if err := s.observing.open(); err != nil {
@@ -277,25 +274,42 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// read starts a worker for each UDP socket.
+// datagramSockets returns how many UDP sockets workers read.
+func (s *Server) datagramSockets() (n int) {
+	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
+		n += len(l.udp)
+	}
+	return n
+}
+
+// read starts a worker for each UDP socket, and QUIC.
 func (s *Server) read() error {
 	s.starting.Lock()
 	defer s.starting.Unlock()
-	// With no more processors than workers they would shut everyone else out while they wait.
-	held := runtime.GOMAXPROCS(0) > len(s.cfg.Listen)*s.cfg.Workers
-	var at []netip.AddrPort // of each worker
-	for _, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
+	for _, d := range s.doors.quic {
+		if err := s.openQUIC(d); err != nil {
+			return fmt.Errorf("dns quic listener %s: %w", d.addr(), err)
+		}
+	}
+	// With no more processors than workers they would shut everyone else out while they wait. There may be
+	// more sockets, and so workers, than are configured: the process before had them.
+	held := runtime.GOMAXPROCS(0) > s.datagramSockets()
+	var workers []*worker
+	for n, l := range append(slices.Clone(s.listeners), s.doors.proxied...) {
 		for _, file := range l.udp {
 			b, err := batch.New(file, held)
 			if err != nil {
 				return fmt.Errorf("dns: %w", err)
 			}
-			s.workers, at = append(s.workers, b), append(at, addrPortOf(l.tcp.Addr()))
+			s.workers = append(s.workers, b)
+			workers = append(workers, &worker{
+				Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: n >= len(s.listeners),
+				at: addrPortOf(l.tcp.Addr()), count: s.counters[len(s.workers)],
+			})
 		}
 	}
-	proxied := len(s.workers) - len(s.doors.proxied)
-	for i, b := range s.workers {
-		s.reading.Go((&worker{Server: s, conn: b, watch: s.guard.Watch(), seen: s.accelerator.sightings(), proxied: i >= proxied, at: at[i], count: s.counters[1+i]}).serve)
+	for _, w := range workers {
+		s.reading.Go(w.serve)
 	}
 	return nil
 }

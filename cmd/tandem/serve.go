@@ -70,5 +70,5 @@ func makeRoom(cfg *node.Config) {
 	if cfg.DNS.Workers == 0 {
 		cfg.DNS.Workers = cpus
 	}
-	runtime.GOMAXPROCS(cpus + len(cfg.DNS.Listen)*max(0, cfg.DNS.Workers))
+	runtime.GOMAXPROCS(cpus + len(cfg.DNS.Listen)*max(0, cfg.DNS.Workers) + len(cfg.DNS.Proxy.Listen))
 }
