@@ -132,7 +132,8 @@ func New(file *os.File, held bool) (*Conn, error) {
 	return c, nil
 }
 
-// End ends Receive: what it has returned can still be answered. Any may call it.
+// End ends Receive and leaves the socket open: what was returned can still be answered. Any goroutine may
+// call it.
 func (c *Conn) End() {
 	if c.ending.Swap(true) {
 		return
@@ -149,7 +150,8 @@ func (c *Conn) Close() error {
 }
 
 // Receive waits for datagrams and returns how many there are: at least one, unless err says why not.
-// Zero and no error means that it was interrupted. It is os.ErrClosed once the socket is closed, or after End; after any other error it may be called again.
+// Zero and no error means that it was interrupted. It is os.ErrClosed once the socket is closed, or after End:
+// what is queued then stays for who else reads the socket. After any other error it may be called again.
 func (c *Conn) Receive() (int, error) {
 	c.queued, c.got = 0, 0
 	if c.ending.Load() {

@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // echo serves every datagram with itself, doubled, until the test ends, and returns its address.
@@ -56,6 +59,84 @@ func double(c *Conn) error {
 		}
 		if err := c.Send(); err != nil {
 			return err
+		}
+	}
+}
+
+// TestEnd ends a worker that waits, and one that is busy: what was received is answered, what was not is there
+// for another who reads the socket.
+func TestEnd(t *testing.T) {
+	modes(t, func(t *testing.T, held bool) {
+		for _, busy := range []bool{false, true} {
+			conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			addr := conn.LocalAddr().String()
+			file, err := Detach(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := unix.Dup(int(file.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var readers [2]*Conn
+			for i, f := range []*os.File{file, os.NewFile(uintptr(own), "udp")} {
+				if readers[i], err = New(f, held && i == 0); err != nil {
+					t.Fatal(err)
+				}
+				defer readers[i].Close()
+			}
+			ended := make(chan error, 2)
+			go func() { ended <- double(readers[0]) }()
+			asked, over := make(chan struct{}), make(chan struct{})
+			var asker sync.WaitGroup
+			asker.Go(func() { askUntil(t, addr, asked, over) })
+			if busy {
+				<-asked
+			} else {
+				close(over)
+				asker.Wait()
+			}
+			go func() { ended <- double(readers[1]) }()
+			readers[0].End()
+			readers[0].End()
+			if err := <-ended; !errors.Is(err, os.ErrClosed) {
+				t.Errorf("Receive after End = %v, want os.ErrClosed", err)
+			}
+			if busy {
+				<-asked
+				close(over)
+				asker.Wait()
+			}
+		}
+	})
+}
+
+// askUntil asks one after the other until over is closed, each of which is to be answered, and lets asked take
+// one for each that was.
+func askUntil(t *testing.T, addr string, asked chan<- struct{}, over <-chan struct{}) {
+	defer close(asked)
+	conn, err := net.Dial("udp4", addr)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	b := make([]byte, 8)
+	for {
+		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.Write([]byte("ab"))
+		if n, err := conn.Read(b); err != nil || string(b[:n]) != "abab" {
+			t.Errorf("answer %q, %v", b[:n], err)
+			return
+		}
+		select {
+		case <-over:
+			return
+		case asked <- struct{}{}:
+		default:
 		}
 	}
 }
