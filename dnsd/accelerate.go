@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,9 +45,11 @@ func (m xdpMode) fault(errs tandem.FieldErrors) tandem.FieldErrors {
 }
 
 const (
-	askedMost    = 128             // octets of a question that is handed over
-	askedWaiting = 1024            // questions that wait to be kept; more are forgotten, and may come again
-	readdress    = 5 * time.Second // how often a machine's own addresses are looked at
+	askedMost    = 128                    // octets of a question that is handed over
+	askedWaiting = 1024                   // questions that wait to be kept; more are forgotten, and may come again
+	readdress    = 5 * time.Second        // how often a machine's own addresses are looked at
+	reattach     = 100 * time.Millisecond // how often a device is tried that has another program
+	reattachSoon = 10 * time.Second       // longer than the process before needs to take its own away
 )
 
 // asked is a question as it was asked.
@@ -63,6 +66,8 @@ type accelerator struct {
 	asked  chan asked
 
 	listening map[netip.AddrPort]bool
+	mode      xdpMode
+	waiting   []string // devices that have another program, such as that of the process before
 
 	kept, forgotten, failed atomic.Uint64
 }
@@ -73,13 +78,13 @@ func (s *Server) accelerate() {
 	if s.cfg.XDP == "" || s.cfg.XDP == xdpOff {
 		return
 	}
-	a := &accelerator{model: s.model, log: s.log, asked: make(chan asked, askedWaiting), listening: map[netip.AddrPort]bool{}}
+	a := &accelerator{model: s.model, log: s.log, asked: make(chan asked, askedWaiting), listening: map[netip.AddrPort]bool{}, mode: s.cfg.XDP}
 	how, err := a.start(s.cfg, s.Addrs())
 	if err != nil {
 		s.log.Warn("no XDP: every question is answered over sockets", "mode", string(s.cfg.XDP), "err", err)
 		return
 	}
-	s.log.Info("common questions are answered by XDP", "devices", how)
+	a.tell(how)
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.accelerator, s.writer.accelerator = a, a
@@ -94,15 +99,65 @@ func (a *accelerator) start(cfg Config, addrs []netip.AddrPort) (how []string, e
 	if a.kernel, err = xdp.Open(xdpLimit(cfg.RateLimit)); err != nil {
 		return nil, err
 	}
-	for _, d := range devices {
-		mode, err := a.attach(d, cfg.XDP)
-		if err != nil {
-			return nil, errors.Join(err, a.kernel.Close())
-		}
-		how = append(how, d+" "+string(mode))
+	if how, a.waiting, err = a.attachAll(devices); err != nil {
+		return nil, errors.Join(err, a.kernel.Close())
 	}
 	a.listen(addrs)
 	return how, nil
+}
+
+// attachAll attaches the program to devices and returns where, and how, and those that have another one.
+func (a *accelerator) attachAll(devices []string) (how, occupied []string, err error) {
+	for _, d := range devices {
+		mode, err := a.attach(d, a.mode)
+		switch {
+		case errors.Is(err, xdp.ErrOccupied):
+			occupied = append(occupied, d)
+		case err != nil:
+			return how, nil, err
+		default:
+			how = append(how, d+" "+string(mode))
+		}
+	}
+	return how, occupied, nil
+}
+
+// tell logs where the program is attached.
+func (a *accelerator) tell(how []string) {
+	if len(how) > 0 {
+		a.log.Info("common questions are answered by XDP", "devices", how)
+	}
+}
+
+// attachWaiting attaches the program to devices as they become free, until ctx ends or none waits. The
+// process before detaches its own when it reads no more.
+func (a *accelerator) attachWaiting(ctx context.Context, devices []string) {
+	if len(devices) == 0 {
+		return
+	}
+	late := time.AfterFunc(reattachSoon, func() {
+		a.log.Warn("no XDP while another program is attached: questions are answered over sockets", "devices", a.waiting)
+	})
+	defer late.Stop()
+	tick := time.NewTicker(reattach)
+	defer tick.Stop()
+	for len(devices) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		how, occupied, err := a.attachAll(devices)
+		a.tell(how)
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case err != nil:
+			a.log.Warn("no XDP where another program was attached", "devices", devices, "err", err)
+			return
+		}
+		devices = occupied
+	}
 }
 
 // attach attaches the program to a device in the way that mode says, and returns the way taken. A
@@ -112,7 +167,7 @@ func (a *accelerator) attach(device string, mode xdpMode) (xdpMode, error) {
 	_, virtual := os.Stat(filepath.Join("/sys/class/net", device, "device"))
 	if mode == xdpNative || mode == xdpAuto && virtual == nil {
 		err := a.kernel.Attach(device, true)
-		if err == nil || mode == xdpNative {
+		if err == nil || mode == xdpNative || errors.Is(err, xdp.ErrOccupied) {
 			return xdpNative, err
 		}
 	}
@@ -197,14 +252,24 @@ func (a *accelerator) listen(addrs []netip.AddrPort) {
 	}
 }
 
+// end detaches the program: XDP answers nothing any more.
+func (a *accelerator) end() {
+	if a != nil {
+		a.kernel.Close()
+	}
+}
+
 // run keeps what workers hand over until ctx ends.
 func (a *accelerator) run(ctx context.Context, addrs []netip.AddrPort) {
+	var attaching sync.WaitGroup
+	defer attaching.Wait()
+	attaching.Go(func() { a.attachWaiting(ctx, a.waiting) })
 	tick := time.NewTicker(readdress)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			a.kernel.Close()
+			a.end()
 			return
 		case <-tick.C:
 			a.listen(addrs)

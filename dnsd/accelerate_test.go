@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -84,11 +85,19 @@ func (w *wire) in(end string, fn func()) {
 // xdpServer serves the world voice at the server's end, with common questions answered as mode says.
 func xdpServer(t *testing.T, w *wire, mode xdpMode) *Server {
 	t.Helper()
+	s := xdpListening(t, w, mode, 53)
+	run(t, s)
+	return s
+}
+
+// xdpListening is such a server at a port, which does not run yet.
+func xdpListening(t *testing.T, w *wire, mode xdpMode, port uint16) *Server {
+	t.Helper()
 	s := loadWorld(t, "voice")
 	s.cfg.XDP = mode
 	s.cfg.RateLimit.Off = true
 	s.guard = newGuard(s.cfg, s.model.edns.jar)
-	s.cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("[2001:db8::1]:53")}
+	s.cfg.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), port)}
 	for range s.cfg.Workers {
 		s.counters = append(s.counters, &counters{})
 	}
@@ -103,10 +112,6 @@ func xdpServer(t *testing.T, w *wire, mode xdpMode) *Server {
 	if mode == xdpNative {
 		w.takeFrames()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
 	return s
 }
 
@@ -264,6 +269,47 @@ func TestXDPFollowsChanges(t *testing.T) {
 				t.Fatalf("round %d: answer from before the change: %v", round, rr)
 			}
 		}
+	}
+}
+
+// TestXDPHandover checks that a server whose device another one has answers over sockets until that one quits,
+// and by XDP from then on.
+func TestXDPHandover(t *testing.T) {
+	for _, mode := range []xdpMode{xdpGeneric, xdpNative} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWire(t)
+			first := xdpServer(t, w, mode)
+			heir := xdpListening(t, w, xdpAuto, 5353)
+			waiting := heir.accelerator.waiting
+			heir.accelerator.waiting = nil // for Run is not in the namespace
+			run(t, heir)
+			ctx, cancel := context.WithCancel(t.Context())
+			var attaching sync.WaitGroup
+			defer attaching.Wait()
+			defer cancel()
+			attaching.Go(func() { w.in("s", func() { heir.accelerator.attachWaiting(ctx, waiting) }) })
+			old, conn := w.dial("192.0.2.1:53"), w.dial("192.0.2.1:5353")
+			q := packed(t, "acme.voice.example.net.", dns.TypeA, true)
+			for range 20 {
+				exchangeOver(t, old, q)
+				exchangeOver(t, conn, q)
+			}
+			if first.answered() == 0 || heir.answered() != 0 {
+				t.Fatalf("XDP answered %d for the first and %d for the heir, want some and none", first.answered(), heir.answered())
+			}
+			first.Quit()
+			for began := time.Now(); heir.answered() == 0; {
+				if time.Since(began) > reattachSoon {
+					t.Fatal("the heir does not get the device")
+				}
+				exchangeOver(t, conn, q)
+			}
+			old.SetDeadline(time.Now().Add(200 * time.Millisecond))
+			old.Write(q)
+			if n, err := old.Read(make([]byte, 512)); err == nil {
+				t.Errorf("%d octets from who has quit", n)
+			}
+		})
 	}
 }
 

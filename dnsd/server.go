@@ -325,6 +325,7 @@ func (s *Server) Quit() {
 func (s *Server) quit() {
 	s.starting.Lock()
 	defer s.starting.Unlock()
+	s.accelerator.end()
 	for _, b := range s.workers {
 		b.End()
 	}

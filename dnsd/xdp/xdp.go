@@ -56,6 +56,9 @@ type Limit struct {
 	Exempt []netip.Prefix
 }
 
+// ErrOccupied is what Attach returns when another program is attached to the device.
+var ErrOccupied = errors.New("another program is attached")
+
 // Responder is the program and its maps in the kernel.
 type Responder struct {
 	maps struct {
@@ -163,8 +166,13 @@ func prefixKey(p netip.Prefix) (key [20]byte) {
 }
 
 // Attach has the program answer on a network interface, in the driver (native) or before the kernel's
-// own network code (generic).
+// own network code (generic). It is ErrOccupied when another program is there, in either way.
 func (r *Responder) Attach(device string, native bool) error {
+	r.life.Lock()
+	defer r.life.Unlock()
+	if r.closed {
+		return os.ErrClosed
+	}
 	at, err := net.InterfaceByName(device)
 	if err != nil {
 		return fmt.Errorf("attach to %s: %w", device, err)
@@ -174,6 +182,9 @@ func (r *Responder) Attach(device string, native bool) error {
 		flags = link.XDPDriverMode
 	}
 	l, err := link.AttachXDP(link.XDPOptions{Program: r.program, Interface: at.Index, Flags: flags})
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+		err = ErrOccupied
+	}
 	if err != nil {
 		return fmt.Errorf("attach to %s: %w", device, err)
 	}
