@@ -18,8 +18,10 @@ func TestUpgradeKeepsCopies(t *testing.T) {
 	})
 	want := axfrFrom(t, ours, "copied.test", false)
 	primary.stop()
+	u := &upgradable{server: s, pid: s.cmd.Process.Pid}
+	t.Cleanup(u.endSuccessor)
 	for range 2 {
-		s.must("upgrade")
+		u.mustUpgrade()
 		sameZone(t, "after an upgrade", axfrFrom(t, ours, "copied.test", false), want)
 	}
 }
