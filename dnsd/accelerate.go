@@ -284,7 +284,7 @@ func (a *accelerator) keep(q *asked) {
 	in := q.octets[:q.size]
 	in[0], in[1], in[2] = 0, 0, 0
 	var read ask
-	if !read.read(in, false) || read.count == 0 {
+	if !read.read(in, false) || read.count == 0 || !isPlain(in, headerSize+read.size+4) {
 		return
 	}
 	z, at := a.model.zoneOfAsk(&read)
@@ -306,6 +306,12 @@ func (a *accelerator) keep(q *asked) {
 	a.kept.Add(1)
 }
 
+// isPlain reports whether in, whose question ends at offset end, has no OPT record or one without options and
+// flags, as the kernel asks for: what others get may not show what one client asked for.
+func isPlain(in []byte, end int) bool {
+	return len(in) == end || len(in) == end+optSize && in[end+7]|in[end+8] == 0
+}
+
 // isCommon reports whether answer, to in, may be one that the kernel can give: whole, positive, and
 // without authority.
 func isCommon(in, answer []byte) bool {
@@ -325,11 +331,10 @@ func (a *accelerator) changed(k tandem.Kind) {
 	if a == nil {
 		return
 	}
-	switch k {
-	case tandem.KindAccount, tandem.KindNode, tandem.KindCluster, tandem.KindGroup, tandem.KindAssignment:
-		return // an account's labels are named one by one; the others show in service zones only
+	switch k { // an account's labels are named one by one, and all else does not show in inbound names
+	case tandem.KindZone, tandem.KindEdge, tandem.KindRecordSet, tandem.KindView:
+		a.kernel.ChangedAll()
 	}
-	a.kernel.ChangedAll()
 }
 
 // changedLabels makes worthless what the kernel has of the names with these hashes, as rows of

@@ -117,7 +117,7 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 	m.edns.nsid = cfg.NSID
 	cfg.Cookies.useSecrets(m.edns.jar)
 	s.guard = newGuard(cfg, m.edns.jar)
-	m.now, s.writer.seal = deps.Now, deps.Seal
+	m.now = deps.Now
 	m.transfer, s.slots = s.datagram, make(chan struct{}, mostTransfers)
 	s.notifier, s.applied = newNotifier(s), make(chan struct{}, 1)
 	s.writer.changed = s.notifier.changed

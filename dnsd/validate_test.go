@@ -20,24 +20,22 @@ import (
 	"tandem/internal/tandem"
 )
 
-// debian returns the path of a program of a daemon's package, where tests/debian.sh unpacks them or the
-// machine has them, and the libraries that it needs.
+// debian returns the path of a program of a daemon's package, which tests/debian.sh unpacks if need be, and the
+// libraries that it needs. Only a machine that is no Debian goes without.
 func debian(t *testing.T, program string) (path, libraries string) {
 	t.Helper()
-	root := os.Getenv("TANDEM_DEBIAN_CACHE")
-	if root == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Skip(err)
-		}
-		root = filepath.Join(cache, "tandem", "debian")
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Skip("no apt-get here")
 	}
-	path = filepath.Join(root, "usr/sbin", program)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no %s here: tests/debian.sh peers unpacks it", program)
+	root, err := exec.Command("../tests/debian.sh", "peers").Output()
+	if err != nil {
+		t.Fatalf("tests/debian.sh peers: %v", err)
 	}
-	found, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
-	return path, strings.Join(found, ":")
+	where, err := exec.Command("../tests/debian.sh", "libraries").Output()
+	if err != nil {
+		t.Fatalf("tests/debian.sh libraries: %v", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(root)), "usr/sbin", program), strings.TrimSpace(string(where))
 }
 
 // unbound starts a validating resolver that asks addr for zones, whose keys it trusts, and returns its

@@ -16,7 +16,7 @@
 
 #define NAME_SIZE 80      // longest name kept, in wire form
 #define BODY_SIZE 400     // longest answer kept: what follows the question
-#define MOST_GROWTH 200   // octets that an answer may be longer than its frame: the room in front of it
+#define MOST_GROWTH 200   // octets by which a frame grows at its beginning, where there is always room; what is over grows at its end
 #define SLOTS 65536       // generations of accounts; one more counts for all
 #define BUCKETS 65536     // sources told apart by the limit
 #define HEADER 12
@@ -207,9 +207,9 @@ static __always_inline __u32 read_question(struct scratch *s, __u32 size, __u32 
 	at += 4;
 	*room = 512;
 	if (p[11]) {
-		// root, OPT, size, no extended rcode, version 0, DO clear, no options
+		// root, OPT, size, no extended rcode, version 0, no flag such as DO, no options
 		if (size != at + OPT_SIZE || (p[at & 255] | p[(at + 1) & 255]) || p[(at + 2) & 255] != 41 ||
-		    (p[(at + 5) & 255] | p[(at + 6) & 255] | (p[(at + 7) & 255] & 0x80) | p[(at + 9) & 255] | p[(at + 10) & 255]))
+		    (p[(at + 5) & 255] | p[(at + 6) & 255] | p[(at + 7) & 255] | p[(at + 8) & 255] | p[(at + 9) & 255] | p[(at + 10) & 255]))
 			return 0;
 		__u32 offered = p[(at + 3) & 255] << 8 | p[(at + 4) & 255];
 		if (offered > *room)
@@ -379,8 +379,19 @@ int answer(struct xdp_md *ctx) {
 
 	int have = ctx->data_end - ctx->data;
 	int want = udp_at + sizeof(struct udphdr) + whole;
-	if (want - have > MOST_GROWTH || bpf_xdp_adjust_head(ctx, have - want)) {
+	int before = want - have, behind = 0; // where the frame grows
+	if (before > MOST_GROWTH) {
+		behind = before - MOST_GROWTH;
+		before = MOST_GROWTH;
+	}
+	if (behind > 0 && bpf_xdp_adjust_tail(ctx, behind)) {
 		count(NO_ROOM, 1);
+		return XDP_PASS;
+	}
+	if (bpf_xdp_adjust_head(ctx, -before)) {
+		count(NO_ROOM, 1);
+		if (behind > 0 && bpf_xdp_adjust_tail(ctx, -behind))
+			return XDP_DROP;
 		return XDP_PASS;
 	}
 	// From here on the frame is ours: what fails now is dropped.
